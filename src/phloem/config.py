@@ -1,0 +1,157 @@
+"""What an organism is to be: its listeners and its limits, frozen, each default with its reason.
+
+Decides defaults and the ranges of plain numbers. Reads no file, imports no user code
+and looks at no payload class: ``loading`` and ``organism`` do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, final
+
+from .messages import HandlerMetadata
+
+__all__ = ["Budgets", "Handler", "ListenerConfig", "OrganismConfig", "ThreadScheduling", "WireLimits"]
+
+type_or_types = type | Sequence[type]
+Handler = Callable[[Any, HandlerMetadata], Awaitable[Any]]
+
+
+class ThreadScheduling(StrEnum):
+    """Whose turn it is within one conversation: the oldest message first, or the newest."""
+
+    BREADTH_FIRST = "breadth-first"
+    DEPTH_FIRST = "depth-first"
+
+
+# -- the wire ---------------------------------------------------------------------------
+MAX_STRANGER_BYTES: Final = 1024 * 1024  # 1 MiB: a long document; parses in about 10 ms
+MAX_MODEL_BYTES: Final = 256 * 1024  # 256 KiB: more than a model writes in one answer
+MAX_MARKUP: Final = 20_000  # "<" in one document; 100,000 attributes cost a naive pump 36 s
+MAX_ATTRIBUTES: Final = 256  # "=" inside tags; our own shapes have none but declarations
+MAX_DEPTH: Final = 200  # nested elements; libxml2 itself stops at 256
+MAX_TEXT: Final = 1_000_000  # characters in one field; libxml2 refuses 10 MB text nodes
+THREAD_PARSE_BYTES: Final = 64 * 1024  # parsing this takes about as long as a thread costs
+PARSE_THREADS: Final = 2  # documents parsed aside at once; more only fight for the GIL
+MAX_NAME: Final = 128  # characters in from, to and listeners' names
+MAX_THREAD_ID: Final = 64  # characters; ours have at most 52
+
+# -- concurrency --------------------------------------------------------------------------
+MAX_CONCURRENT_PIPELINES: Final = 50  # the reference's default
+MAX_CONCURRENT_HANDLERS: Final = 20  # the reference's default
+MAX_CONCURRENT_PER_AGENT: Final = 5  # the reference's default: what one model account bears
+MAX_IN_FLIGHT: Final = 1_000  # live conversations; at some KiB each, a few MiB
+
+# -- time -----------------------------------------------------------------------------------
+HANDLER_TIMEOUT: Final = 300.0  # seconds; a slow model call with retries ends well within it
+SHUTDOWN_GRACE: Final = 10.0  # seconds; what supervisors grant between TERM and KILL, or less
+RETRY_BASE_DELAY: Final = 0.1  # seconds before the first retry, doubled for each further one
+RETRY_MAX_DELAY: Final = 30.0  # seconds; beyond it a waiting caller has given up
+SLOW_AFTER: Final = 5.0  # seconds a cut handler may take to leave before a warning names it
+
+# -- runaways -------------------------------------------------------------------------------
+MAX_ATTEMPTS: Final = 3  # a sender that is wrong three times in a row is not going to be right
+BUDGET_MESSAGES: Final = 10_000  # deliveries in one conversation; honest ones use hundreds
+BUDGET_HOPS: Final = 1_000  # causal path; three nested tool calls use nine
+BUDGET_DEPTH: Final = 256  # live thread tree; a delegation this deep is recursion
+KEEP_OUTCOMES: Final = 1_024  # finished conversations that can still be waited for
+KEEP_TOLD: Final = 1_000  # rejections and dead letters kept in one outcome; all are counted
+
+PORT: Final = 8765  # the reference's default
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budgets:
+    """Bounds of one conversation. None inherits: from the organism, then from the defaults.
+
+    ``messages``: deliveries. ``hops``: longest causal path. ``depth``: live thread tree.
+    ``seconds``: time; ``math.inf`` for none. A listener's own know messages (its deliveries
+    in one conversation) and seconds (the sum of its dispatches) only.
+    """
+
+    messages: int | None = None
+    hops: int | None = None
+    depth: int | None = None
+    seconds: float | None = None
+
+    def over(self, base: Budgets) -> Budgets:
+        """These, and where they say nothing, the base's."""
+        return Budgets(
+            messages=base.messages if self.messages is None else self.messages,
+            hops=base.hops if self.hops is None else self.hops,
+            depth=base.depth if self.depth is None else self.depth,
+            seconds=base.seconds if self.seconds is None else self.seconds,
+        )
+
+
+DEFAULT_BUDGETS: Final = Budgets(
+    messages=BUDGET_MESSAGES, hops=BUDGET_HOPS, depth=BUDGET_DEPTH, seconds=math.inf
+)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireLimits:
+    """What a document may cost before and while it is parsed."""
+
+    max_bytes: int = MAX_STRANGER_BYTES
+    max_model_bytes: int = MAX_MODEL_BYTES
+    max_markup: int = MAX_MARKUP
+    max_attributes: int = MAX_ATTRIBUTES
+    max_depth: int = MAX_DEPTH
+    max_text: int = MAX_TEXT
+    thread_parse_bytes: int = THREAD_PARSE_BYTES
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ListenerConfig:
+    """One listener as it is declared: classes and callables, or import paths for them."""
+
+    name: str
+    payload_class: type_or_types | None = None
+    handler: Handler | None = None
+    description: str = ""
+    is_agent: bool = False
+    peers: Sequence[str] | None = None
+    broadcast: bool = False
+    prompt: str = ""
+    payload_class_path: str | Sequence[str] = field(default="", kw_only=True)
+    handler_path: str = field(default="", kw_only=True)
+    responds_with: type_or_types | None = field(default=None, kw_only=True)
+    responds_with_path: str | Sequence[str] = field(default="", kw_only=True)
+    max_concurrent: int | None = field(default=None, kw_only=True)  # None: agents the organism's, others unbounded
+    retries: int = field(default=0, kw_only=True)
+    retry_base_delay: float = field(default=RETRY_BASE_DELAY, kw_only=True)
+    retry_max_delay: float = field(default=RETRY_MAX_DELAY, kw_only=True)
+    handler_timeout: float | None = field(default=None, kw_only=True)  # None: the organism's
+    budgets: Budgets | None = field(default=None, kw_only=True)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class OrganismConfig:
+    """One organism as it is declared."""
+
+    name: str = "unnamed"
+    listeners: Sequence[ListenerConfig] = ()
+    identity_path: str = ""
+    port: int = PORT
+    thread_scheduling: str = ThreadScheduling.BREADTH_FIRST
+    max_concurrent_pipelines: int = MAX_CONCURRENT_PIPELINES
+    max_concurrent_handlers: int = MAX_CONCURRENT_HANDLERS
+    max_concurrent_per_agent: int = MAX_CONCURRENT_PER_AGENT
+    llm_config: Mapping[str, Any] = field(default_factory=dict)
+    max_in_flight: int = field(default=MAX_IN_FLIGHT, kw_only=True)
+    max_attempts: int = field(default=MAX_ATTEMPTS, kw_only=True)
+    handler_timeout: float = field(default=HANDLER_TIMEOUT, kw_only=True)
+    shutdown_grace: float = field(default=SHUTDOWN_GRACE, kw_only=True)
+    budgets: Budgets = field(default=Budgets(), kw_only=True)
+    keep_outcomes: int = field(default=KEEP_OUTCOMES, kw_only=True)
+    wire: WireLimits = field(default=WireLimits(), kw_only=True)
+    # keys of a file whose part is not built yet, even where they only say the default
+    declared: frozenset[str] = field(default=frozenset(), kw_only=True, repr=False, compare=False)

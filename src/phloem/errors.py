@@ -1,0 +1,143 @@
+"""The error tree, by who is to blame: the sender, the caller, the world, or us.
+
+Decides what is raised to whom. Holds the faults an error carries, never a traceback
+to format or a message to route. Any ring but ``messages`` may import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+from .messages import Fault, Huh, Outcome
+
+__all__ = [
+    "CallerError",
+    "ConfigurationError",
+    "ConfigurationFault",
+    "ContractError",
+    "ConversationFailed",
+    "InternalError",
+    "InvalidMessage",
+    "MessageRejected",
+    "NoResponse",
+    "OrganismClosed",
+    "OutcomeForgotten",
+    "PhloemError",
+    "SenderError",
+    "SenderRefused",
+    "WorldError",
+    "WouldDeadlock",
+]
+
+LONGEST_TEXT: Final = 2_000  # str(MessageRejected): a paragraph one still reads
+
+
+class PhloemError(Exception):
+    """The root of everything phloem raises."""
+
+
+class SenderError(PhloemError):
+    """What was sent is not what was agreed."""
+
+
+class CallerError(PhloemError):
+    """The program that embeds phloem asked for something that cannot be."""
+
+
+class WorldError(PhloemError):
+    """Nobody here did wrong: a handler failed, a limit was met, no answer came."""
+
+
+class InternalError(PhloemError):
+    """A bug of phloem. It stops the organism."""
+
+
+@final
+class InvalidMessage(SenderError):
+    """Bytes, an element or an object that its contract (or the wire) does not allow.
+
+    Carries every fault that was found, in document order; never empty.
+    """
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults: tuple[Fault, ...] = tuple(faults)
+        super().__init__("; ".join(str(fault) for fault in self.faults))
+
+
+@final
+class MessageRejected(SenderError):
+    """Nothing of the message went on. ``huh`` says what was wrong, ``outcome`` how it was booked."""
+
+    def __init__(self, huh: Huh, outcome: Outcome | None = None) -> None:
+        self.huh, self.outcome = huh, outcome
+        text = f"message rejected ({huh.code}) at {huh.path}: found {huh.found}, expected {huh.expected}"
+        text = " ".join(text.split())
+        super().__init__(text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…")
+
+
+@final
+class SenderRefused(CallerError, ValueError):
+    """The name a stranger was to speak under belongs to a listener, to phloem, or is no name."""
+
+
+@final
+class ContractError(CallerError, TypeError):
+    """A class cannot be a payload; says which field, and what to use instead."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ConfigurationFault:
+    """One fault of a configuration. ``where`` is ``file:line:column``, or the name of what is at fault."""
+
+    where: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: found {self.found}, expected {self.expected}"
+
+
+@final
+class ConfigurationError(CallerError):
+    """The organism cannot be built. All faults at once."""
+
+    def __init__(self, faults: Sequence[ConfigurationFault]) -> None:
+        self.faults: tuple[ConfigurationFault, ...] = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+@final
+class OrganismClosed(CallerError):
+    """The organism no longer takes messages."""
+
+
+@final
+class WouldDeadlock(CallerError):
+    """A handler would wait for work that may need its own place to run. Forward instead."""
+
+
+@final
+class OutcomeForgotten(CallerError, LookupError):
+    """The outcome is older than the newest ``keep_outcomes``, or was never known here."""
+
+
+@final
+class ConversationFailed(WorldError):
+    """The conversation ended in any way but completed or rejected."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        why = f": {outcome.cause.text}" if outcome.cause else ""
+        super().__init__(f"conversation {outcome.conversation} ended {outcome.state}{why}")
+
+
+@final
+class NoResponse(WorldError):
+    """The conversation completed, and nobody responded at its root."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        super().__init__(f"conversation {outcome.conversation} completed without a response")

@@ -1,0 +1,57 @@
+"""The one place that catches whatever user code raises, and lets real cancellation through.
+
+Decides which exceptions are the user's (data: a failed dispatch) and which must go on
+(``KeyboardInterrupt``, and ``Cancelled`` while a scope around us is really cancelled).
+Never logs and never retries. The dispatch, and later the bus and pipeline hooks, call it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, final
+
+import trio
+
+__all__ = ["Raised", "guarded"]
+
+
+@final
+class Raised:
+    """What a user's function raised, as a value. A group keeps its members."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+async def guarded(function: Callable[..., Awaitable[Any]], *args: object) -> Any:
+    """The result of ``function(*args)``, or ``Raised`` for whatever it raised.
+
+    A checkpoint where the function is one. A stray ``Cancelled`` (caught in a scope that has
+    been left, and raised again) is the function's own error: let through, it would be absorbed
+    by a scope that never asked for it.
+    """
+    try:
+        return await function(*args)
+    except BaseException as error:
+        going_on, staying = _divide(error, cancelled=trio.current_effective_deadline() == -math.inf)
+        if going_on is None:
+            return Raised(error)
+        if staying is not None:
+            going_on.add_note(f"beside it, the same code raised {staying!r}")
+        if going_on is error:
+            raise
+        raise going_on from None
+
+
+def _divide(error: BaseException, *, cancelled: bool) -> tuple[BaseException | None, BaseException | None]:
+    """(what must go on, what stays with the user's code)."""
+
+    def goes_on(member: BaseException) -> bool:
+        return isinstance(member, KeyboardInterrupt) or (cancelled and isinstance(member, trio.Cancelled))
+
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(lambda member: not isinstance(member, BaseExceptionGroup) and goes_on(member))
+    return (error, None) if goes_on(error) else (None, error)

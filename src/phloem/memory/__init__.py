@@ -1,0 +1,1 @@
+"""What an organism remembers of a conversation."""

@@ -1,0 +1,133 @@
+"""Call chains: open, extend, respond, prune.
+
+Decides which thread stands under which, and what goes when one ends. A thread is a node
+in a tree whose root is the sender's; chains are tuples of names, so a dot in a name means
+nothing. Never looks at payloads, clocks or queues, and draws no ids: its caller, the pump,
+gives them. One tree belongs to one conversation; no two trees share a node.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, final
+
+__all__ = ["Thread", "ThreadTree"]
+
+
+@final
+class Thread:
+    """One node: who works here, for whom, and (for the run queue) who is on it and who waits.
+
+    ``occupant`` is the delivery that is ready or running here, ``line`` those that came
+    meanwhile; the pump alone writes them. ``wrong`` counts attempts in a row that sent
+    something that was refused. ``lasting`` threads outlive a respond (a conversation that
+    takes several turns keeps the first listener's thread).
+    """
+
+    __slots__ = (
+        "alive",
+        "children",
+        "depth",
+        "id",
+        "lasting",
+        "line",
+        "listener",
+        "occupant",
+        "parent",
+        "turn",
+        "wrong",
+    )
+
+    def __init__(self, id: str, listener: str, parent: Thread | None, turn: int, *, lasting: bool) -> None:
+        self.id, self.listener, self.parent, self.turn, self.lasting = id, listener, parent, turn, lasting
+        self.depth: int = 0 if parent is None else parent.depth + 1
+        self.children: dict[str, Thread] = {}
+        self.alive = True
+        self.wrong = 0
+        self.occupant: Any = None
+        self.line: deque[Any] | None = None
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The names from the root's sender down to this thread's listener."""
+        names: list[str] = []
+        thread: Thread | None = self
+        while thread is not None:
+            names.append(thread.listener)
+            thread = thread.parent
+        return tuple(reversed(names))
+
+    def __repr__(self) -> str:
+        return f"<Thread {' > '.join(self.chain)}>"
+
+
+@final
+class ThreadTree:
+    """The live threads of one conversation. ``root`` is the sender's and lives as long as the tree."""
+
+    __slots__ = ("_threads", "root")
+
+    def __init__(self, root_id: str, sender: str) -> None:
+        self.root = Thread(root_id, sender, None, 0, lasting=True)
+        self._threads: dict[str, Thread] = {root_id: self.root}
+
+    def __len__(self) -> int:
+        return len(self._threads)
+
+    def __iter__(self) -> Iterator[Thread]:
+        return iter(self._threads.values())
+
+    def lookup(self, id: str) -> Thread | None:
+        """The live thread of that id, or None."""
+        return self._threads.get(id)
+
+    def extend(self, parent: Thread, id: str, listener: str, turn: int, *, lasting: bool = False) -> Thread:
+        """A new thread under ``parent``, for what ``parent`` asks of ``listener``."""
+        thread = Thread(id, listener, parent, turn, lasting=lasting)
+        parent.children[id] = thread
+        self._threads[id] = thread
+        return thread
+
+    def prune(self, thread: Thread, turn: int) -> list[Thread]:
+        """End ``thread`` and everything below it; what ended, parents before children.
+
+        A lasting thread itself stays, and so does what other turns opened below it.
+        """
+        if thread.lasting:
+            gone: list[Thread] = []
+            for child in list(thread.children.values()):
+                if child.turn == turn:
+                    gone += self._cut_off(child)
+            return gone
+        return self._cut_off(thread)
+
+    def reap(self, thread: Thread) -> None:
+        """Forget idle leaves from ``thread`` upwards: no answer can ever reach them again."""
+        while (
+            not thread.children
+            and thread.occupant is None
+            and not thread.lasting
+            and thread.alive
+            and (parent := thread.parent) is not None
+        ):
+            self._forget(thread, parent)
+            thread = parent
+
+    def _cut_off(self, top: Thread) -> list[Thread]:
+        parent = top.parent
+        if not top.alive or parent is None:
+            return []
+        gone = [top]
+        for thread in gone:  # grows while it is read: breadth first, no recursion
+            gone.extend(thread.children.values())
+        self._forget(top, parent)
+        for thread in gone[1:]:
+            thread.alive = False
+            del self._threads[thread.id]
+        return gone
+
+    def _forget(self, thread: Thread, parent: Thread) -> None:
+        thread.alive = False
+        del parent.children[thread.id]
+        del self._threads[thread.id]

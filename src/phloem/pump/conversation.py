@@ -1,0 +1,257 @@
+"""A conversation, its turns and its deliveries, as records.
+
+Decides how a turn is judged when nothing of it is in flight, and what its outcome says.
+Pure: no queue, no task, no clock; ``ledger`` books the deliveries, ``pump`` moves them.
+An ingress outside a block is a conversation of one turn.
+"""
+
+from __future__ import annotations
+
+from contextvars import Context
+from typing import Any, Final, final
+
+from phloem.config import KEEP_TOLD, Budgets
+from phloem.contract import Contract
+from phloem.memory.threads import Thread, ThreadTree
+from phloem.messages import Cause, ConversationState, DeadLetter, Ending, Huh, Outcome, Receipt
+
+from .meters import Meter
+from .routing import Listener
+
+__all__ = ["Conversation", "Delivery", "Trail", "Turn", "cycle_of", "further"]
+
+Trail = tuple[str, Any]  # (listener, the trail before it); a linked list that shares its tail
+KEPT_TRAIL: Final = 64  # names; a cycle of 32 listeners is still seen twice
+CUT_TRAIL_EVERY: Final = 128  # hops; so a chain of any length holds at most 192 names
+
+
+@final
+class Delivery:
+    """One payload for one listener: the ledger's unit. ``ending`` is written once, by the ledger."""
+
+    __slots__ = (
+        "attempt",
+        "contract",
+        "conversation",
+        "cut",
+        "ending",
+        "hops",
+        "id",
+        "listener",
+        "order",
+        "payload",
+        "running",
+        "scope",
+        "sender",
+        "tells",
+        "text",
+        "thread",
+        "trail",
+        "turn",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        turn: Turn,
+        thread: Thread,
+        listener: Listener,
+        contract: Contract,
+        payload: Any,
+        text: str,
+        sender: str,
+        hops: int,
+        trail: Trail | None,
+    ) -> None:
+        self.id, self.turn, self.conversation, self.thread = id, turn, turn.conversation, thread
+        self.listener, self.contract, self.payload, self.text = listener, contract, payload, text
+        self.sender, self.hops, self.trail = sender, hops, trail
+        self.attempt = 1
+        self.order = 0
+        self.tells: int | None = None  # the fault that this notice tells of
+        self.ending: Ending | None = None
+        self.running = False
+        self.cut: Cause | None = None  # why its dispatch was told to stop
+        self.scope: Any = None  # the cancel scope of its dispatch or back-off
+
+
+@final
+class Turn:
+    """One ingress and all it caused."""
+
+    __slots__ = (
+        "budgets",
+        "conversation",
+        "cut",
+        "cut_state",
+        "dead_letters",
+        "dispatched",
+        "faults",
+        "live",
+        "message_limit",
+        "messages",
+        "meters",
+        "next_fault",
+        "number",
+        "outcome",
+        "payloads",
+        "rejections",
+        "timer",
+        "waiters",
+    )
+
+    def __init__(self, conversation: Conversation, number: int, budgets: Budgets, message_limit: int | None) -> None:
+        self.conversation, self.number, self.budgets = conversation, number, budgets
+        self.message_limit = message_limit
+        self.messages = 0
+        self.live: dict[Delivery, None] = {}
+        self.dispatched = False
+        self.payloads: list[Any] = []
+        self.rejections: list[Huh] = []
+        self.dead_letters: list[DeadLetter] = []
+        self.faults: dict[int, Cause] = {}
+        self.next_fault = 0
+        self.cut: Cause | None = None
+        self.cut_state: ConversationState | None = None
+        self.meters: dict[Listener, Meter] | None = None
+        self.timer: Any = None
+        self.waiters: list[Any] = []
+        self.outcome: Outcome | None = None
+
+    @property
+    def receipt(self) -> Receipt:
+        return Receipt(self.conversation.id, self.conversation.threads.root.id, self.number)
+
+    def fault(self, cause: Cause) -> int:
+        """Book a fault that nobody has answered yet; its number, for the notice that tells of it."""
+        self.next_fault += 1
+        self.faults[self.next_fault] = cause
+        return self.next_fault
+
+    def rejected(self, huh: Huh) -> None:
+        if len(self.rejections) < KEEP_TOLD:
+            self.rejections.append(huh)
+
+    def buried(self, letter: DeadLetter) -> None:
+        if len(self.dead_letters) < KEEP_TOLD:
+            self.dead_letters.append(letter)
+
+    def judge(self) -> Outcome:
+        """How it ended. Asked once, when nothing of it is in flight."""
+        cause: Cause | None = None
+        if self.cut_state is not None:
+            state, cause = self.cut_state, self.cut
+        elif not self.dispatched:
+            state = ConversationState.REJECTED
+            cause = next(iter(self.faults.values()), None)
+        elif self.faults:
+            state = ConversationState.FAILED
+            cause = next(iter(self.faults.values()))
+        else:
+            state = ConversationState.COMPLETED
+        return Outcome(
+            self.conversation.id,
+            state,
+            cause,
+            tuple(self.payloads),
+            tuple(self.rejections),
+            tuple(self.dead_letters),
+        )
+
+
+@final
+class Conversation:
+    """All threads that grew from one ingress, or from the turns of one ``open_conversation``."""
+
+    __slots__ = (
+        "budgets",
+        "context",
+        "cut",
+        "cut_state",
+        "failed",
+        "firsts",
+        "id",
+        "last_id",
+        "left",
+        "listener_messages",
+        "messages",
+        "over",
+        "sender",
+        "started",
+        "threads",
+        "turn_count",
+        "turns",
+    )
+
+    def __init__(self, id: str, sender: str, budgets: Budgets, context: Context, *, lasting: bool) -> None:
+        self.id, self.sender, self.budgets, self.context = id, sender, budgets, context
+        self.last_id = 0
+        self.threads = ThreadTree(f"{id}-0", sender)
+        self.firsts: dict[Listener, Thread] | None = {} if lasting else None
+        self.turns: dict[int, Turn] = {}
+        self.turn_count = 0
+        self.messages = 0
+        self.listener_messages: dict[Listener, int] = {}
+        self.failed: Cause | None = None
+        self.cut: Cause | None = None
+        self.cut_state: ConversationState | None = None
+        self.left = False
+        self.over = False
+        self.started = 0.0
+
+    @property
+    def lasting(self) -> bool:
+        """True within ``open_conversation``: it outlives its turns."""
+        return self.firsts is not None
+
+    def next_id(self) -> str:
+        """An id for a message or a thread. Drawn per conversation, so no arrival order decides it."""
+        self.last_id += 1
+        return f"{self.id}-{self.last_id}"
+
+    def open_turn(self, asked: Budgets | None) -> Turn:
+        """A turn under the conversation's budgets and those of this call."""
+        self.turn_count += 1
+        budgets = self.budgets if asked is None else asked.over(self.budgets)
+        turn = Turn(self, self.turn_count, budgets, None if asked is None else asked.messages)
+        self.turns[turn.number] = turn
+        return turn
+
+    def first_thread(self, turn: Turn, listener: Listener) -> Thread:
+        """The thread that a stranger's delivery to ``listener`` works on, a child of the root."""
+        root = self.threads.root
+        if self.firsts is None:
+            return self.threads.extend(root, self.next_id(), listener.key, turn.number)
+        thread = self.firsts.get(listener)
+        if thread is None:
+            thread = self.threads.extend(root, self.next_id(), listener.key, turn.number, lasting=True)
+            self.firsts[listener] = thread
+        return thread
+
+
+def further(trail: Trail | None, hops: int, name: str) -> Trail:
+    """The trail one hop on, cut now and then so that it never grows with the conversation."""
+    if hops % CUT_TRAIL_EVERY == 0:
+        kept = _names(trail, KEPT_TRAIL)
+        trail = None
+        for kept_name in kept:
+            trail = (kept_name, trail)
+    return (name, trail)
+
+
+def cycle_of(trail: Trail | None) -> tuple[str, ...]:
+    """The shortest run of listeners that the trail ends with twice; () if there is none."""
+    names = _names(trail, KEPT_TRAIL)
+    for length in range(1, len(names) // 2 + 1):
+        if names[-length:] == names[-2 * length : -length]:
+            return tuple(names[-length:])
+    return ()
+
+
+def _names(trail: Trail | None, most: int) -> list[str]:
+    names: list[str] = []
+    while trail is not None and len(names) < most:
+        name, trail = trail
+        names.append(name)
+    names.reverse()
+    return names

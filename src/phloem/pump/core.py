@@ -1,0 +1,283 @@
+"""The lives of conversations: how one begins, is cut, and ends, all in sync stretches.
+
+Decides nothing about time and moves no task: it books, queues, marks what must stop and
+tells the shell (``pump``) through two callbacks what has ended. What a dispatch's verdict
+does is ``settling``'s, on top of this.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context
+from typing import Any, Final, final
+
+from phloem.config import Budgets
+from phloem.memory.threads import Thread
+from phloem.messages import (
+    Cause,
+    Clock,
+    ConversationState,
+    DeadLetter,
+    Ending,
+    Huh,
+    Ids,
+    Outcome,
+    Receipt,
+    first,
+)
+from phloem.wire.parsing import printable
+
+from .conversation import Conversation, Delivery, Turn, further
+from .ledger import Ledger, Overrun, over_budget
+from .observer import Observer
+from .pipeline import ORIGINAL, Checked, Passed, Pipeline, Refused
+from .routing import Listener
+from .run_queue import RunQueue
+
+__all__ = ["Core", "huh_of"]
+
+PRUNED: Final = Cause("pruned", "its caller had its answer")
+
+
+@final
+class Core:
+    """The books, the queue and the live conversations of one pump."""
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        pipeline: Pipeline,
+        observer: Observer,
+        clock: Clock,
+        ids: Ids,
+        *,
+        depth_first: bool,
+        max_attempts: int,
+        keep_outcomes: int,
+        turn_ended: Callable[[Turn], None],
+        conversation_ended: Callable[[Conversation], None],
+    ) -> None:
+        self.pipeline, self.observer, self.clock = pipeline, observer, clock
+        self.listeners = {listener.key: listener for listener in listeners}
+        self.max_attempts = max_attempts
+        self.ledger = Ledger()
+        self.queue: RunQueue[Delivery] = RunQueue(depth_first=depth_first)
+        self.conversations: dict[str, Conversation] = {}
+        self.ended: dict[ConversationState, int] = dict.fromkeys(ConversationState, 0)
+        self._ids = ids
+        self._outcomes: OrderedDict[tuple[str, int], Outcome] = OrderedDict()
+        self._keep_outcomes = keep_outcomes
+        self._turn_ended, self._conversation_ended = turn_ended, conversation_ended
+        self._opened = 0
+
+    # -- beginning ------------------------------------------------------------------------
+
+    def open_conversation(self, sender: str, budgets: Budgets, context: Context, *, lasting: bool) -> Conversation:
+        """A conversation that holds a seat from here on."""
+        self._opened += 1
+        id = self._ids.conversation(self._opened)
+        conversation = Conversation(id, sender, budgets, context, lasting=lasting)
+        conversation.started = self.clock.monotonic()
+        self.conversations[id] = conversation
+        self.observer.conversation_started(conversation)
+        return conversation
+
+    def begin(self, turn: Turn, checked: Sequence[Checked]) -> None:
+        """Book a stranger's message: what passed is queued, what did not is rejected with a Huh."""
+        passed = [item for item in checked if isinstance(item, Passed)]
+        if not self._fits(turn, passed, len(checked)):
+            return
+        for item in checked:
+            if isinstance(item, Refused):
+                huh = self.tell_refused(turn, item, turn.conversation.sender, self.max_attempts - 1)
+                turn.fault(Cause("rejected", f"{item.tag} was refused: {huh.found}, expected {huh.expected}"))
+                self.ledger.refuse(turn, Ending.REJECTED)
+        deliveries: list[Delivery] = []
+        for item in passed:
+            thread = turn.conversation.first_thread(turn, item.listener)
+            deliveries.append(self.open(turn, thread, item, turn.conversation.sender, None))
+        self.queue.put(deliveries)
+        self.check(turn)
+
+    def open(
+        self, turn: Turn, thread: Thread, item: Passed, sender: str, cause: Delivery | None, tells: int | None = None
+    ) -> Delivery:
+        """An entry for one payload and one listener; it still has to be queued."""
+        hops, trail = (1, None) if cause is None else (cause.hops + 1, cause.trail)
+        delivery = Delivery(
+            turn.conversation.next_id(),
+            turn,
+            thread,
+            item.listener,
+            item.contract,
+            item.payload,
+            item.text,
+            sender,
+            hops,
+            further(trail, hops, item.listener.key),
+        )
+        delivery.tells = tells
+        self.ledger.open(delivery)
+        return delivery
+
+    def _fits(self, turn: Turn, passed: Sequence[Passed], count: int) -> bool:
+        over = over_budget(turn, [item.listener for item in passed], count, 1, 1, None)
+        if over is None:
+            return True
+        self.ledger.refuse(turn, Ending.ABANDONED, over.cause)
+        self.overrun(turn, over)
+        return False
+
+    # -- telling --------------------------------------------------------------------------
+
+    def tell_refused(self, turn: Turn, item: Refused, sender: str, attempts_left: int) -> Huh:
+        """Note a refusal in the outcome and to the observer; the Huh that speaks of it."""
+        huh = huh_of(item, attempts_left)
+        turn.rejected(huh)
+        self.observer.refused(turn.conversation, sender, huh, item.detail)
+        return huh
+
+    def bury(self, turn: Turn, message_id: str, sender: str, to: str, cause: Cause, xml: str) -> None:
+        """A dead letter: in the outcome, and to the observer."""
+        letter = DeadLetter(message_id, turn.conversation.id, sender, to, cause.reason, cause, xml)
+        turn.buried(letter)
+        self.observer.buried(letter)
+
+    # -- ending ---------------------------------------------------------------------------
+
+    def close(self, delivery: Delivery, ending: Ending, cause: Cause | None = None) -> None:
+        """Book how it ended. Whoever calls releases its thread and asks ``check``."""
+        self.ledger.close(delivery, ending, cause)
+        if delivery.tells is not None and (ending is Ending.HANDLED or (cause is not None and cause is PRUNED)):
+            delivery.turn.faults.pop(delivery.tells, None)
+        self.observer.ended(delivery, cause)
+
+    def abandon(self, delivery: Delivery, cause: Cause) -> None:
+        """Cut it: at once if it waits, or by cancelling its dispatch, whose end books it."""
+        if delivery.ending is not None:
+            return
+        if delivery.running:
+            if delivery.cut is None:
+                delivery.cut = cause
+                if delivery.scope is not None:
+                    delivery.scope.cancel(reason=cause.text)
+            return
+        self.close(delivery, Ending.ABANDONED, cause)
+        self.release(delivery)
+
+    def release(self, delivery: Delivery) -> None:
+        """Its thread is free for the next in line; a thread that nothing can reach any more goes."""
+        thread = delivery.thread
+        if thread.occupant is delivery:
+            self.queue.release(thread)
+        if thread.occupant is None and not thread.children:
+            delivery.conversation.threads.reap(thread)
+
+    def prune(self, thread: Thread, turn: Turn) -> None:
+        """End a thread whose call has ended, with everything below it and everything still on it."""
+        threads = turn.conversation.threads
+        here = [thread, *threads.prune(thread, turn.number)] if thread.lasting else threads.prune(thread, turn.number)
+        for gone in here:
+            line = gone.line or ()
+            for delivery in [*line, gone.occupant]:
+                if delivery is not None and delivery.turn is turn and delivery.ending is None:
+                    if delivery.running:
+                        self.abandon(delivery, PRUNED)
+                    else:
+                        self.close(delivery, Ending.ABANDONED, PRUNED)
+            if not gone.alive:
+                gone.line = None
+                if gone.occupant is not None and not gone.occupant.running:
+                    gone.occupant = None
+            elif gone.occupant is not None and gone.occupant.ending is not None:
+                self.queue.release(gone)
+        if thread.parent is not None:
+            threads.reap(thread.parent)
+
+    def cut(self, turn: Turn, state: ConversationState, cause: Cause) -> None:
+        """End a turn from outside: what waits ends now, what runs is cancelled."""
+        if turn.cut is not None or turn.outcome is not None:
+            return
+        turn.cut, turn.cut_state = cause, state
+        for delivery in list(turn.live):
+            self.abandon(delivery, cause)
+        self.check(turn)
+
+    def cut_conversation(self, conversation: Conversation, state: ConversationState, cause: Cause) -> None:
+        """End a whole conversation from outside. One that waits for its next turn ends when its block is left."""
+        if conversation.over or conversation.cut is not None:
+            return
+        conversation.cut, conversation.cut_state = cause, state
+        for turn in list(conversation.turns.values()):
+            self.cut(turn, state, cause)
+
+    def overrun(self, turn: Turn, over: Overrun) -> None:
+        """A budget is spent: its turn ends, or the whole conversation."""
+        if over.whole:
+            self.cut_conversation(turn.conversation, ConversationState.OUT_OF_BUDGET, over.cause)
+        else:
+            self.cut(turn, ConversationState.OUT_OF_BUDGET, over.cause)
+
+    def check(self, turn: Turn) -> None:
+        """End the turn if nothing of it is in flight."""
+        if turn.live or turn.outcome is not None:
+            return
+        conversation = turn.conversation
+        outcome = turn.outcome = turn.judge()
+        del conversation.turns[turn.number]
+        if outcome.state not in (ConversationState.COMPLETED, ConversationState.REJECTED):
+            conversation.failed = conversation.failed or outcome.cause or Cause("failed", f"a turn {outcome.state}")
+        self._remember((conversation.id, turn.number), outcome)
+        if not conversation.lasting:
+            self._end(conversation, outcome)
+        elif conversation.left and not conversation.turns:
+            self.leave(conversation)
+        self._turn_ended(turn)
+
+    def leave(self, conversation: Conversation) -> None:
+        """The block of a lasting conversation is left: it ends now, or with the last of its live turns."""
+        conversation.left = True
+        if conversation.over or conversation.turns:
+            return
+        if conversation.cut_state is not None:
+            state, cause = conversation.cut_state, conversation.cut
+        elif conversation.failed is not None:
+            state, cause = ConversationState.FAILED, conversation.failed
+        else:
+            state, cause = ConversationState.COMPLETED, None
+        self._end(conversation, Outcome(conversation.id, state, cause))
+
+    def _end(self, conversation: Conversation, outcome: Outcome) -> None:
+        conversation.over = True
+        del self.conversations[conversation.id]
+        self.ended[outcome.state] += 1
+        self.observer.conversation_ended(conversation, outcome)
+        self._conversation_ended(conversation)
+
+    # -- reading --------------------------------------------------------------------------
+
+    def outcome(self, receipt: Receipt) -> Outcome | None:
+        """The outcome of a turn that has ended and is still remembered."""
+        return self._outcomes.get((receipt.conversation, receipt.turn))
+
+    def live_turn(self, receipt: Receipt) -> Turn | None:
+        """The turn of that receipt while something of it is in flight."""
+        conversation = self.conversations.get(receipt.conversation)
+        return None if conversation is None else conversation.turns.get(receipt.turn)
+
+    def live_turns(self) -> Iterable[Turn]:
+        """Every turn with something in flight, as a list that may be cut while it is read."""
+        return [turn for conversation in self.conversations.values() for turn in conversation.turns.values()]
+
+    def _remember(self, key: tuple[str, int], outcome: Outcome) -> None:
+        self._outcomes[key] = outcome
+        if len(self._outcomes) > self._keep_outcomes:
+            self._outcomes.popitem(last=False)
+
+
+def huh_of(item: Refused, attempts_left: int) -> Huh:
+    """The answer to a refused message: its first fault, the others folded in; nothing but XML characters."""
+    fault = first(item.faults)
+    texts: list[Any] = [printable(text, ORIGINAL) for text in (fault.code, fault.path, fault.found, fault.expected)]
+    return Huh(texts[0], texts[1], texts[2], texts[3], attempts_left, printable(item.text, ORIGINAL))

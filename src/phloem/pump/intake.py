@@ -1,0 +1,140 @@
+"""Where strangers come in: they wait for a seat, and for a thread if their document is long.
+
+Decides who may enter and when. One seat per live conversation, handed out through a memory
+channel; a long document is parsed aside in a worker thread, and holds a pipeline slot while
+it is. Replies never wait here. Books nothing: a message is accepted by the sync stretch
+that follows the last await in here. The organism's front door and the pump call it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final, final
+
+import trio
+
+from phloem.errors import OrganismClosed, WouldDeadlock
+from phloem.wire.parsing import Element
+from phloem.wire.repair import Mend
+
+from .pipeline import Pipeline
+from .slots import Slots
+
+__all__ = ["Intake"]
+
+BREATH: Final = 50e-6  # seconds of sleep that hand the GIL to a parse thread…
+BREATHE_EVERY: Final = 1e-3  # …this often while one is at work; a loop that never idles starves it
+
+
+@final
+class Intake:
+    """The door. Open until ``close``."""
+
+    def __init__(
+        self, pipeline: Pipeline, slots: Slots, freed: Callable[[], None], *, seats: int, thread_parse_bytes: int
+    ) -> None:
+        self._pipeline, self._slots, self._long = pipeline, slots, thread_parse_bytes
+        self._put_seat, self._seats = trio.open_memory_channel[None](seats)
+        for _ in range(seats):
+            self._put_seat.send_nowait(None)
+        self._give_slot, self._slot = trio.open_memory_channel[object](0)
+        self._freed = freed
+        self._parsing = 0  # documents that hold a slot
+        self._readers = 0  # documents that wait for one
+        self._breathed = 0.0
+        self.closed = False
+
+    @property
+    def free_seats(self) -> int:
+        """Seats nobody holds."""
+        return self._seats.statistics().current_buffer_used
+
+    @property
+    def waiting(self) -> int:
+        """Strangers who wait for a seat."""
+        return self._seats.statistics().tasks_waiting_receive
+
+    async def take_seat(self, *, may_wait: bool) -> None:
+        """Hold a seat. Checkpoint. Cancelled means: no seat was taken.
+
+        Raises OrganismClosed, and WouldDeadlock if there is none and ``may_wait`` is false.
+        """
+        try:
+            if may_wait:
+                await self._seats.receive()
+                return
+            await trio.lowlevel.checkpoint()
+            self._seats.receive_nowait()
+        except trio.WouldBlock:
+            raise WouldDeadlock(
+                "no seat is free, and a handler that waits for one may hold up whoever has it; forward instead"
+            ) from None
+        except trio.ClosedResourceError:
+            raise OrganismClosed("the organism takes no more messages") from None
+
+    def give_back(self) -> None:
+        """Give a seat back, to whoever waits longest."""
+        if not self.closed:
+            self._put_seat.send_nowait(None)
+
+    def close(self) -> None:
+        """Take nobody in any more; who waits for a seat or a thread is told so."""
+        if not self.closed:
+            self.closed = True
+            self._seats.close()
+            self._slot.close()
+
+    async def read(self, data: bytes | str) -> tuple[Element, tuple[Mend, ...]]:
+        """The document as a tree, mended where it may be. A checkpoint only if it is long.
+
+        Raises InvalidMessage, and OrganismClosed if the door closes before its turn has come.
+        """
+        if len(data) < self._long:
+            return self._pipeline.read_bytes(data)
+        token = await self._take_slot()
+        try:
+            job = partial(self._pipeline.read_bytes, data)
+            return await trio.to_thread.run_sync(job, limiter=self._slots.threads)
+        finally:
+            self._parsing -= 1
+            self._slots.pipelines.release_on_behalf_of(token)
+            self._freed()
+
+    def serve(self) -> bool:
+        """Hand a free slot to the document that waits longest for one; True if there was one to serve."""
+        if self._parsing:
+            self._breathe()
+        if not self._readers or not self._room() or not self._slot.statistics().tasks_waiting_receive:
+            return False
+        self._give_slot.send_nowait(self._occupy())  # to a waiting receiver, so never lost on the way
+        return True
+
+    async def _take_slot(self) -> object:
+        await trio.lowlevel.checkpoint()
+        if self._room() and not self._readers:
+            return self._occupy()
+        self._readers += 1
+        try:
+            return await self._slot.receive()
+        except trio.ClosedResourceError:
+            raise OrganismClosed("the organism takes no more messages") from None
+        finally:
+            self._readers -= 1
+
+    def _room(self) -> bool:
+        slots = self._slots
+        return self._parsing < slots.threads.total_tokens and slots.pipelines.available_tokens > 0
+
+    def _occupy(self) -> object:
+        token = object()
+        self._slots.pipelines.acquire_on_behalf_of_nowait(token)
+        self._parsing += 1
+        return token
+
+    def _breathe(self) -> None:
+        now = time.perf_counter()
+        if now - self._breathed > BREATHE_EVERY:
+            time.sleep(BREATH)
+            self._breathed = time.perf_counter()

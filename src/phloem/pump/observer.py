@@ -1,0 +1,134 @@
+"""What the pump tells whoever watches it.
+
+Decides the list of happenings worth telling. The pump calls these from sync code, so an
+observer never waits, and what it raises is a bug of ours: an observer that runs user code
+guards it. ``LoggingObserver`` writes them to the standard logging tree.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol, final
+
+from phloem.messages import Cause, DeadLetter, Huh, Outcome
+
+from .conversation import Conversation, Delivery
+
+__all__ = ["LoggingObserver", "Observer"]
+
+
+class Observer(Protocol):
+    """Watches one pump. Every call is made in a sync stretch: return soon, never wait."""
+
+    def conversation_started(self, conversation: Conversation) -> None:
+        """It has a seat, and its first messages are booked."""
+        ...
+
+    def conversation_ended(self, conversation: Conversation, outcome: Outcome) -> None:
+        """Nothing of it is in flight any more; once for each conversation."""
+        ...
+
+    def dispatched(self, delivery: Delivery) -> None:
+        """Its handler is about to be entered."""
+        ...
+
+    def ended(self, delivery: Delivery, cause: Cause | None) -> None:
+        """``delivery.ending`` says how."""
+        ...
+
+    def refused(self, conversation: Conversation, sender: str, huh: Huh, detail: str) -> None:
+        """A message was answered with a ``huh``, or nobody takes it; ``detail`` is not for the sender."""
+        ...
+
+    def buried(self, letter: DeadLetter) -> None:
+        """A message ended undelivered, or its handler failed for good."""
+        ...
+
+    def raised(self, delivery: Delivery, error: BaseException) -> None:
+        """A handler raised; for the traceback."""
+        ...
+
+    def retrying(self, delivery: Delivery, cause: Cause, delay: float) -> None:
+        """An attempt failed; the next one comes after ``delay`` seconds."""
+        ...
+
+    def claim_ignored(self, sender: str, claimed: str) -> None:
+        """An envelope from ``sender`` says it is from somebody else."""
+        ...
+
+    def mended(self, sender: str, mends: Sequence[str]) -> None:
+        """What was repaired in a stranger's document."""
+        ...
+
+    def overslept(self, delivery: Delivery, seconds: float, limit: float) -> None:
+        """A handler came back long after its deadline: it shields itself, or never checkpoints."""
+        ...
+
+    def held_up(self, listeners: Sequence[str]) -> None:
+        """Stopping waits for handlers of these listeners, which were cancelled and do not leave."""
+        ...
+
+    def phase(self, name: str) -> None:
+        """The pump is ``open``, ``draining``, ``stopping`` or ``closed``."""
+        ...
+
+
+@final
+class LoggingObserver:
+    """Tells the ``phloem`` logger: faults as warnings, the ordinary at debug level."""
+
+    def __init__(self, organism: str) -> None:
+        self._log = logging.getLogger("phloem")
+        self._organism = organism
+
+    def conversation_started(self, conversation: Conversation) -> None:
+        self._log.debug("%s: %s opened by %s", self._organism, conversation.id, conversation.sender)
+
+    def conversation_ended(self, conversation: Conversation, outcome: Outcome) -> None:
+        self._log.debug("%s: %s %s: %s", self._organism, conversation.id, outcome.state, outcome.cause)
+
+    def dispatched(self, delivery: Delivery) -> None:
+        """Told by what it ends as."""
+
+    def ended(self, delivery: Delivery, cause: Cause | None) -> None:
+        """Counted by the ledger; faults are told by the calls that know more."""
+
+    def refused(self, conversation: Conversation, sender: str, huh: Huh, detail: str) -> None:
+        self._log.info("%s: a message of %s was refused (%s): %s", conversation.id, sender, huh.code, detail)
+
+    def buried(self, letter: DeadLetter) -> None:
+        self._log.warning(
+            "dead letter %s from %s to %s: %s",
+            letter.message_id,
+            letter.from_listener,
+            letter.to_listener,
+            letter.cause.text,
+        )
+
+    def raised(self, delivery: Delivery, error: BaseException) -> None:
+        info = (type(error), error, error.__traceback__)
+        self._log.error("%s raised on %s", delivery.listener.key, delivery.id, exc_info=info)
+
+    def retrying(self, delivery: Delivery, cause: Cause, delay: float) -> None:
+        self._log.info("%s: attempt %d failed, the next in %.2f s", delivery.id, delivery.attempt, delay)
+
+    def claim_ignored(self, sender: str, claimed: str) -> None:
+        self._log.info("an envelope from %s claims to be from %r", sender, claimed)
+
+    def mended(self, sender: str, mends: Sequence[str]) -> None:
+        self._log.info("mended in a document of %s: %s", sender, "; ".join(mends))
+
+    def overslept(self, delivery: Delivery, seconds: float, limit: float) -> None:
+        self._log.warning(
+            "%s held on for %.1f s with a limit of %.1f s: it shields itself or never checkpoints",
+            delivery.listener.key,
+            seconds,
+            limit,
+        )
+
+    def held_up(self, listeners: Sequence[str]) -> None:
+        self._log.warning("stopping waits for cancelled handlers of %s", ", ".join(listeners))
+
+    def phase(self, name: str) -> None:
+        self._log.debug("%s: %s", self._organism, name)

@@ -1,0 +1,201 @@
+"""The steps that a message passes before its dispatch, in running order.
+
+Decides what becomes of bytes and objects: a payload checked and decoded for each listener
+that takes it, or a refusal that says why. Every step is a plain function without a
+checkpoint, so what it decides can be booked in the same breath. Never books, queues or
+answers anything; the intake and the pump do.
+
+    2 parse, repair   bytes -> one tree, and what was mended
+    3 envelope        tree -> Envelope
+    4 extract         Envelope -> payload elements
+    6 route           (tag, to, sender) -> listeners
+    7 read            element + contract -> a payload of that listener's own
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, final
+
+from phloem.config import WireLimits
+from phloem.contract import Contract, contract_of
+from phloem.errors import InvalidMessage
+from phloem.messages import Fault, HuhCode
+from phloem.wire.envelope import EnvelopeReader, is_envelope
+from phloem.wire.parsing import Element, Parser, canonical, printable
+from phloem.wire.repair import Mend, Shape, read_document
+
+from .routing import Listener, Miss, Routes
+
+__all__ = ["Checked", "Passed", "Pipeline", "Refused"]
+
+ORIGINAL: Final = 2_000  # characters of a refused message that its sender is shown
+
+
+@final
+class Passed:
+    """A payload that one listener may have: decoded afresh for it."""
+
+    __slots__ = ("contract", "listener", "payload", "text")
+
+    def __init__(self, listener: Listener, contract: Contract, payload: Any, text: str) -> None:
+        self.listener, self.contract, self.payload, self.text = listener, contract, payload, text
+
+
+@final
+class Refused:
+    """A payload that did not get through. ``miss``: nobody takes it, and ``detail`` (for the log) says why."""
+
+    __slots__ = ("detail", "faults", "listener", "miss", "outbound", "tag", "text", "to")
+
+    def __init__(
+        self,
+        faults: Sequence[Fault],
+        text: str,
+        *,
+        tag: str = "",
+        to: str | None = None,
+        listener: Listener | None = None,
+        detail: str | None = None,
+        outbound: bool = False,
+    ) -> None:
+        self.faults, self.text, self.tag, self.to, self.listener = tuple(faults), text, tag, to, listener
+        self.outbound = outbound
+        self.miss, self.detail = detail is not None, detail or "; ".join(str(fault) for fault in faults)
+
+
+Checked = Passed | Refused
+
+
+@final
+class Pipeline:
+    """One organism's steps 2 to 7, with the parser, the routes and the contracts they need."""
+
+    def __init__(self, listeners: Sequence[Listener], limits: WireLimits) -> None:
+        self.routes = Routes(listeners)
+        self._parser = Parser(limits)
+        self._envelopes = EnvelopeReader()
+        self._shapes = _Shapes(listeners)
+        self._contracts = {
+            contract.payload_class: contract
+            for listener in listeners
+            for contract in (*listener.contracts, *(listener.responds_with or ()))
+        }
+
+    def read_bytes(self, data: bytes | str) -> tuple[Element, tuple[Mend, ...]]:
+        """Step 2. Raises InvalidMessage. The one step that may run in a worker thread."""
+        mended = read_document(self._parser, data, self._shapes)
+        return mended.root, mended.mends
+
+    def open_document(self, root: Element) -> tuple[str | None, str | None, tuple[Element, ...]]:
+        """Steps 3 and 4: (claimed sender, to, payload elements). A bare payload is its own. Raises InvalidMessage."""
+        if not is_envelope(root):
+            return None, None, (root,)
+        envelope = self._envelopes.read(root)
+        return envelope.sender, envelope.to, envelope.payloads
+
+    def contract(self, cls: type) -> Contract:
+        """The contract of a payload's class. Raises ContractError."""
+        return self._contracts.get(cls) or contract_of(cls)
+
+    def from_payload(self, payload: Any, to: str | None, sender: Listener | None) -> list[Checked]:
+        """Steps 6 and 7 for an object. Raises ContractError, and InvalidMessage if it does not encode."""
+        contract = self._contracts.get(type(payload)) or contract_of(type(payload))
+        text, tag = contract.encode(payload), contract.tag
+        found = self.routes.find(tag, to, sender)
+        if isinstance(found, Miss):
+            return [_missed(tag, to, text, found)]
+        element = self._parser.parse_own(text)
+        return [self._read(listener, tag, text, element) for listener in found]
+
+    def from_element(self, element: Element, to: str | None, sender: Listener | None) -> list[Checked]:
+        """Steps 6 and 7 for an element that somebody wrote."""
+        text, tag = canonical(element), str(element.tag)
+        found = self.routes.find(tag, to, sender)
+        if isinstance(found, Miss):
+            return [_missed(tag, to, text, found)]
+        return [self._read(listener, tag, text, element) for listener in found]
+
+    def from_raw(self, data: bytes, sender: Listener) -> Iterator[Checked]:
+        """Steps 2 to 7 for a handler's bytes: payloads and envelopes side by side, or one document to mend."""
+        try:
+            roots = self._roots(data)
+        except InvalidMessage as invalid:
+            yield Refused(invalid.faults, printable(data.decode("utf-8", "replace"), ORIGINAL), tag="(unread)")
+            return
+        for root in roots:
+            try:
+                _, to, payloads = self.open_document(root)
+            except InvalidMessage as invalid:
+                yield Refused(invalid.faults, canonical(root), tag="message")
+                continue
+            for element in payloads:
+                yield from self.from_element(element, to, sender)
+
+    def to_caller(self, payload: Any, caller: Listener) -> Checked:
+        """A respond: encoded, and read by the contract of the listener that called. Raises as from_payload."""
+        contract = self.contract(type(payload))
+        text = contract.encode(payload)
+        if contract.tag.lower() not in caller.by_tag:
+            miss = Miss(f"the caller {caller.key!r} does not take {contract.tag}")
+            return _missed(contract.tag, None, text, miss)
+        return self._read(caller, contract.tag, text, self._parser.parse_own(text))
+
+    def to_root(self, payload: Any, responder: Listener) -> Any | Refused:
+        """A respond at the root: checked against what its listener declares, decoded afresh. Raises as from_payload."""
+        contract = self.contract(type(payload))
+        text = contract.encode(payload)
+        if responder.responds_with is not None:
+            agreed = {own.tag.lower(): own for own in responder.responds_with}.get(contract.tag.lower())
+            if agreed is None:
+                names = " or ".join(own.tag for own in responder.responds_with)
+                fault = Fault(HuhCode.UNEXPECTED_ELEMENT, f"/{contract.tag}", contract.tag, names)
+                return Refused([fault], text, tag=contract.tag, outbound=True)
+            contract = agreed
+        try:
+            return contract.read(self._parser.parse_own(text))
+        except InvalidMessage as invalid:
+            return Refused(invalid.faults, text, tag=contract.tag, outbound=True)
+
+    def again(self, contract: Contract, text: str) -> Any:
+        """A fresh payload from a text that has passed before, for a retry."""
+        return contract.read(self._parser.parse_own(text))
+
+    def _read(self, listener: Listener, tag: str, text: str, element: Element) -> Checked:
+        contract = listener.by_tag[tag.lower()]
+        try:
+            return Passed(listener, contract, contract.read(element), text)
+        except InvalidMessage as invalid:
+            return Refused(invalid.faults, text, tag=tag, listener=listener)
+
+    def _roots(self, data: bytes) -> list[Element]:
+        try:
+            return self._parser.parse_fragments(data)
+        except InvalidMessage as invalid:
+            try:
+                return [read_document(self._parser, data, self._shapes, from_model=True).root]
+            except InvalidMessage:
+                raise invalid from None
+
+
+def _missed(tag: str, to: str | None, text: str, miss: Miss) -> Refused:
+    fault = Fault(HuhCode.ROUTING, f"/{tag}", f"no way to deliver {tag}", "a listener that takes it, as an address")
+    return Refused([fault], text, tag=tag, to=to, detail=miss.detail)
+
+
+@final
+class _Shapes:
+    """The shapes of all payloads that this organism takes, for the repairer."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._shapes = {
+            contract.tag: contract for listener in listeners for contract in listener.contracts
+        }
+
+    def shape_of(self, tag: str) -> Shape | None:
+        contract = self._shapes.get(tag)
+        return None if contract is None else contract.shape
+
+    def tags(self) -> Sequence[str]:
+        return tuple(self._shapes)
+

@@ -1,0 +1,40 @@
+"""The ports an organism uses when it is given none: Trio's clock, random ids.
+
+Decides where time and ids come from outside of tests. Called by ``organism`` only.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from hashlib import blake2b
+from typing import final
+
+import trio
+
+__all__ = ["SeededIds", "TrioClock"]
+
+
+@final
+class TrioClock:
+    """Monotonic seconds from Trio (so a mock clock moves them), wall seconds from the system."""
+
+    def monotonic(self) -> float:
+        """``trio.current_time()``."""
+        return trio.current_time()
+
+    def wall(self) -> float:
+        """``time.time()``."""
+        return time.time()
+
+
+@final
+class SeededIds:
+    """Conversation ids drawn from (seed, number): 26 hexadecimal digits, no seed means a random one."""
+
+    def __init__(self, seed: bytes | None = None) -> None:
+        self._key = os.urandom(16) if seed is None else seed[:64]
+
+    def conversation(self, number: int) -> str:
+        """The id of the ``number``-th conversation."""
+        return blake2b(number.to_bytes(8, "big"), digest_size=13, key=self._key).hexdigest()

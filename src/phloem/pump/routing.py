@@ -1,0 +1,133 @@
+"""(to, payload, peers) -> listeners.
+
+Decides who takes a message, and why nobody does. Pure: a table built once, no clock, no
+queue. The reason of a miss is for the log; senders are told the same words for unknown
+and forbidden, and those words are not written here. Called by the pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+from phloem.config import Budgets, Handler
+from phloem.contract import Contract
+
+__all__ = ["Listener", "Miss", "Routes"]
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Listener:
+    """A listener as it runs: its contracts, its handler, its limits.
+
+    ``key`` names it in the ledger and is unique; it differs from ``name`` for broadcast
+    twins only (``x``, ``x#2``). ``peers`` None: may address anyone. ``max_concurrent``
+    None: bounded by the organism's handler slots alone.
+    """
+
+    key: str
+    name: str
+    contracts: tuple[Contract, ...]
+    handler: Handler
+    description: str = ""
+    is_agent: bool = False
+    peers: tuple[str, ...] | None = None
+    broadcast: bool = False
+    prompt: str = ""
+    usage_instructions: str = ""
+    responds_with: tuple[Contract, ...] | None = None
+    max_concurrent: int | None = None
+    retries: int = 0
+    retry_base_delay: float = 0.0
+    retry_max_delay: float = 0.0
+    handler_timeout: float = 0.0
+    budgets: Budgets = Budgets()
+    by_tag: dict[str, Contract] = field(init=False, repr=False)
+    allowed: frozenset[str] | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        peers = () if self.peers is None and self.is_agent else self.peers
+        allowed = None if peers is None else frozenset(name.lower() for name in (*peers, self.name))
+        object.__setattr__(self, "by_tag", {contract.tag.lower(): contract for contract in self.contracts})
+        object.__setattr__(self, "allowed", allowed)
+
+    @property
+    def payload_class(self) -> type:
+        """The first class it takes; ``contracts`` has all."""
+        return self.contracts[0].payload_class
+
+    @property
+    def schema(self) -> str:
+        """The first class's XSD."""
+        return self.contracts[0].xsd_text
+
+    @property
+    def root_tag(self) -> str:
+        """``listener.payload`` in lower case, as the reference's routing table has it."""
+        return f"{self.name.lower()}.{self.contracts[0].tag.lower()}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Nobody takes it. ``detail`` is for the log and the bus, never for the sender."""
+
+    detail: str
+
+
+@final
+class Routes:
+    """The routing table of one organism."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._names: dict[str, tuple[Listener, ...]] = {}
+        self._pairs: dict[tuple[str, str], tuple[Listener, ...]] = {}
+        self._takers: dict[str, tuple[Listener, ...]] = {}
+        self.table: dict[str, list[Listener]] = {}
+        for listener in listeners:
+            name = listener.name.lower()
+            self._names[name] = (*self._names.get(name, ()), listener)
+            for tag in listener.by_tag:
+                self._pairs[name, tag] = (*self._pairs.get((name, tag), ()), listener)
+                self._takers[tag] = (*self._takers.get(tag, ()), listener)
+                self.table.setdefault(f"{name}.{tag}", []).append(listener)
+
+    def __contains__(self, name: str) -> bool:
+        return name.lower() in self._names
+
+    def find(self, tag: str, to: str | None, sender: Listener | None) -> tuple[Listener, ...] | Miss:
+        """Who takes a payload of that tag, sent by that listener (None: a stranger)."""
+        allowed = None if sender is None else sender.allowed
+        if to is None:
+            return self._by_tag(tag, allowed)
+        name = to.lower()
+        if allowed is not None and name not in allowed:
+            return Miss(f"{to!r} is not among its peers")
+        found = self._pairs.get((name, tag.lower()))
+        if found is None:
+            return Miss(f"{to!r} does not take {tag}" if name in self._names else f"there is no {to!r}")
+        return found
+
+    def _by_tag(self, tag: str, allowed: frozenset[str] | None) -> tuple[Listener, ...] | Miss:
+        takers = self._takers.get(tag.lower(), ())
+        if allowed is not None:
+            takers = tuple(taker for taker in takers if taker.name.lower() in allowed)
+        if not takers:
+            return Miss(f"nobody takes {tag}")
+        if len(takers) > 1 and not all(taker.broadcast for taker in takers):
+            names = ", ".join(sorted({taker.name for taker in takers}))
+            return Miss(f"{names} all take {tag}: it needs an address")
+        return takers
+
+
+def twin_keys(names: Sequence[str]) -> list[str]:
+    """A unique key for each listener: its name, and ``name#2``, ``name#3`` for its twins."""
+    seen: dict[str, int] = {}
+    keys: list[str] = []
+    for name in names:
+        count = seen[name.lower()] = seen.get(name.lower(), 0) + 1
+        keys.append(name if count == 1 else f"{name}#{count}")
+    return keys
+

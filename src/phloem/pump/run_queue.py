@@ -1,0 +1,160 @@
+"""Whose turn it is: breadth-first or depth-first, fair between conversations.
+
+Decides which waiting delivery goes next, given which listeners have room. Kept per
+listener, so that a busy listener's line costs nothing to pass over; conversations take
+turns over all listeners, so one that floods the queue delays another by at most one
+message. Pure: knows nothing of limiters, tasks or time. The pump alone calls it.
+
+A thread has at most one delivery in here (or running): the rest stand in the thread's own
+line and come forward one by one as it is released.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, Protocol, TypeVar, final
+
+from phloem.memory.threads import Thread
+
+__all__ = ["Queued", "RunQueue"]
+
+
+class Queued(Protocol):
+    """What the queue needs to know of a delivery."""
+
+    thread: Thread
+    ending: Any  # not None once it has ended: it is then passed over wherever it stands
+    order: int  # the queue's own stamp
+    conversation: Any  # the key that turns are taken by; compared by identity
+    listener: Any  # the key that lines are kept by; compared by identity
+
+
+D = TypeVar("D", bound=Queued)
+
+
+@final
+class _Share(Generic[D]):
+    """What one conversation has waiting for one listener; ``turn`` says since when."""
+
+    __slots__ = ("turn", "waiting")
+
+    def __init__(self, turn: int) -> None:
+        self.turn = turn
+        self.waiting: deque[D] = deque()
+
+
+@final
+class RunQueue(Generic[D]):
+    """The deliveries that could run now, were there room."""
+
+    def __init__(self, *, depth_first: bool) -> None:
+        self._depth_first: Final = depth_first
+        # listener -> conversation -> share, ordered by turn: its head is the one that waits longest
+        self._lines: dict[Any, OrderedDict[Any, _Share[D]]] = {}
+        self._where: dict[Any, dict[Any, _Share[D]]] = {}  # conversation -> listener -> the same shares
+        self._turn = 0
+        self._order = 0
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        """How many wait here, those in their threads' lines not counted."""
+        return self._waiting
+
+    def put(self, deliveries: Sequence[D]) -> None:
+        """Take what one dispatch (or one stranger) sent, in the order it was sent."""
+        for delivery in reversed(deliveries) if self._depth_first else deliveries:
+            thread = delivery.thread
+            if thread.occupant is not None:
+                if thread.line is None:
+                    thread.line = deque()
+                thread.line.append(delivery)
+            else:
+                thread.occupant = delivery
+                self._enter(delivery)
+
+    def again(self, delivery: D) -> None:
+        """Take back one that ran and is to run again; its thread stayed its own meanwhile."""
+        self._enter(delivery)
+
+    def release(self, thread: Thread) -> None:
+        """The thread's delivery has ended: the next in its line comes forward."""
+        thread.occupant = None
+        line = thread.line
+        while line:
+            delivery: D = line.popleft()
+            if delivery.ending is None:
+                thread.occupant = delivery
+                self._enter(delivery)
+                return
+        thread.line = None
+
+    def take(self, has_room: Callable[[Any], bool]) -> D | None:
+        """The next delivery among listeners that have room, or None. It leaves the queue."""
+        while True:
+            first: Any = None
+            oldest = 0
+            for listener, line in self._lines.items():
+                conversation, share = next(iter(line.items()))
+                if (first is None or share.turn < oldest) and has_room(listener):
+                    first, oldest = conversation, share.turn
+            if first is None:
+                return None
+            delivery = self._best_of(self._where[first], has_room)
+            self._leave(first, delivery)
+            if delivery.ending is None:
+                return delivery
+
+    def _best_of(self, shares: dict[Any, _Share[D]], has_room: Callable[[Any], bool]) -> D:
+        if len(shares) == 1:
+            (share,) = shares.values()
+            return share.waiting[-1 if self._depth_first else 0]
+        heads = [
+            share.waiting[-1 if self._depth_first else 0]
+            for listener, share in shares.items()
+            if has_room(listener)
+        ]
+        pick = max if self._depth_first else min
+        return pick(heads, key=lambda delivery: delivery.order)
+
+    def _enter(self, delivery: D) -> None:
+        conversation, listener = delivery.conversation, delivery.listener
+        self._order = delivery.order = self._order + 1
+        shares = self._where.get(conversation)
+        if shares is None:
+            shares = self._where[conversation] = {}
+        share = shares.get(listener)
+        if share is None:
+            self._turn += 1
+            share = shares[listener] = _Share(self._turn)
+            line = self._lines.get(listener)
+            if line is None:
+                line = self._lines[listener] = OrderedDict()
+            line[conversation] = share
+        share.waiting.append(delivery)
+        self._waiting += 1
+
+    def _leave(self, conversation: Any, delivery: D) -> None:
+        """Take it out, and send its conversation to the end of every line it stands in."""
+        shares = self._where[conversation]
+        share = shares[delivery.listener]
+        if self._depth_first:
+            share.waiting.pop()
+        else:
+            share.waiting.popleft()
+        self._waiting -= 1
+        if not share.waiting:
+            del shares[delivery.listener]
+            line = self._lines[delivery.listener]
+            del line[conversation]
+            if not line:
+                del self._lines[delivery.listener]
+            if not shares:
+                del self._where[conversation]
+                return
+        if delivery.ending is not None:
+            return  # it had ended already, so its conversation has not had its turn
+        self._turn += 1
+        for listener, other in shares.items():
+            other.turn = self._turn
+            self._lines[listener].move_to_end(conversation)

@@ -1,0 +1,251 @@
+"""What a dispatch's verdict does: follow-ups opened, faults told, threads pruned, the entry closed.
+
+Decides it in one sync stretch, so that nothing is between two books: follow-ups are open
+before what sent them is closed. Called by the pump when a dispatch has come back; never waits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, final
+
+from phloem.errors import ContractError, InvalidMessage
+from phloem.memory.threads import Thread
+from phloem.messages import SYSTEM, Cause, Ending, HandlerResponse, Huh, SystemError
+
+from .conversation import Delivery
+from .core import Core
+from .ledger import over_budget
+from .pipeline import Passed, Refused
+from .replies import BadReturn, read_return
+from .routing import Listener
+
+__all__ = ["Settling"]
+
+NOT_DELIVERED: Final = (
+    "The message could not be delivered. Check whom it is meant for and what they take, then try again."
+)
+NOT_HANDLED: Final = "The listener you called could not handle your message."
+NOT_VALID: Final = "The listener you called could not produce a valid message."
+
+
+@final
+class _Plan:
+    """What one dispatch sends: checked, but not booked yet."""
+
+    __slots__ = ("answers", "passed", "refused", "responds")
+
+    def __init__(self) -> None:
+        self.passed: list[Passed] = []
+        self.refused: list[Refused] = []
+        self.answers: list[Any] = []  # for whoever injected
+        self.responds = False
+
+
+@final
+class Settling:
+    """The verdicts of one pump's dispatches."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def returned(self, delivery: Delivery, value: Any) -> None:
+        """The handler returned. What it sends goes on, or the dispatch has failed."""
+        try:
+            plan = self._plan(delivery, value)
+        except (BadReturn, InvalidMessage, ContractError) as error:
+            text = f"{delivery.listener.key} {'sent' if not isinstance(error, BadReturn) else ''} {error}"
+            self.failed(delivery, Cause("handler", " ".join(text.split()), delivery.listener.key, type(error).__name__))
+            return
+        if plan.refused:
+            self._refusals(delivery, plan)
+            return
+        if plan.passed or plan.answers:
+            delivery.thread.wrong = 0
+            if plan.passed and not self._fit(delivery, [item.listener for item in plan.passed], len(plan.passed), plan.responds):
+                return
+            self._send(delivery, plan)
+        self._handled(delivery, prune=plan.responds)
+
+    def failed(self, delivery: Delivery, cause: Cause) -> None:
+        """The dispatch failed for good: a dead letter, its caller told, its thread pruned."""
+        core, turn = self._core, delivery.turn
+        if delivery.tells is not None:
+            turn.faults.pop(delivery.tells, None)  # folded into this one
+        fault = turn.fault(cause)
+        core.bury(turn, delivery.id, delivery.sender, delivery.listener.key, cause, delivery.text)
+        caller = self._caller(delivery.thread)
+        if caller is None or self._fit(delivery, [caller], 1, True, Ending.FAILED, cause):
+            if caller is not None:
+                self._notify(delivery, caller, delivery.thread.parent, SystemError("handler", NOT_HANDLED), fault)
+            self._close(delivery, Ending.FAILED, cause, prune=True)
+
+    def abandoned(self, delivery: Delivery, cause: Cause) -> None:
+        """The dispatch was cut; whatever came of it is dropped."""
+        core = self._core
+        core.close(delivery, Ending.ABANDONED, cause)
+        core.release(delivery)
+        core.check(delivery.turn)
+
+    # -- planning ---------------------------------------------------------------------------
+
+    def _plan(self, delivery: Delivery, value: Any) -> _Plan:
+        plan = _Plan()
+        responses = read_return(value)
+        if isinstance(responses, bytes):
+            for checked in self._core.pipeline.from_raw(responses, delivery.listener):
+                (plan.passed if isinstance(checked, Passed) else plan.refused).append(checked)  # type: ignore[arg-type]
+            return plan
+        plan.responds = bool(responses) and responses[0].is_response
+        if plan.responds:
+            self._plan_responds(delivery, responses, plan)
+            return plan
+        for response in responses:
+            for checked in self._core.pipeline.from_payload(response.payload, response.to, delivery.listener):
+                if isinstance(checked, Passed):
+                    plan.passed.append(checked)
+                else:
+                    plan.refused.append(checked)
+        return plan
+
+    def _plan_responds(self, delivery: Delivery, responses: list[HandlerResponse], plan: _Plan) -> None:
+        pipeline, caller = self._core.pipeline, self._caller(delivery.thread)
+        for response in responses:
+            if caller is None:
+                answer = pipeline.to_root(response.payload, delivery.listener)
+                if isinstance(answer, Refused):
+                    plan.refused.append(answer)
+                else:
+                    plan.answers.append(answer)
+                continue
+            checked = pipeline.to_caller(response.payload, caller)
+            if isinstance(checked, Passed):
+                plan.passed.append(checked)
+            else:
+                plan.refused.append(checked)
+
+    def _caller(self, thread: Thread) -> Listener | None:
+        """The listener that called; None if that was a stranger."""
+        parent = thread.parent
+        if parent is None or parent.parent is None:
+            return None
+        return self._core.listeners[parent.listener]
+
+    # -- booking ----------------------------------------------------------------------------
+
+    def _fit(
+        self,
+        delivery: Delivery,
+        takers: list[Listener],
+        count: int,
+        upwards: bool,
+        ending: Ending = Ending.HANDLED,
+        cause: Cause | None = None,
+    ) -> bool:
+        """True if all of it fits the budgets; else none is opened and the conversation ends."""
+        depth = delivery.thread.depth if upwards else delivery.thread.depth + 1
+        over = over_budget(delivery.turn, takers, count, delivery.hops + 1, depth, delivery.trail)
+        if over is None:
+            return True
+        self._core.close(delivery, ending, cause)
+        self._core.overrun(delivery.turn, over)
+        self._core.release(delivery)
+        self._core.check(delivery.turn)
+        return False
+
+    def _send(self, delivery: Delivery, plan: _Plan) -> None:
+        core, turn, thread = self._core, delivery.turn, delivery.thread
+        turn.payloads += plan.answers
+        name = delivery.listener.name
+        if plan.responds:
+            caller = thread.parent
+            assert caller is not None  # only the root has none, and no listener works on it
+            core.queue.put([core.open(turn, caller, item, name, delivery) for item in plan.passed])
+            return
+        threads, conversation = delivery.conversation.threads, delivery.conversation
+        core.queue.put(
+            [
+                core.open(
+                    turn,
+                    threads.extend(thread, conversation.next_id(), item.listener.key, turn.number),
+                    item,
+                    name,
+                    delivery,
+                )
+                for item in plan.passed
+            ]
+        )
+
+    def _refusals(self, delivery: Delivery, plan: _Plan) -> None:
+        """Something was refused: each refusal is told to its sender, or, attempts spent, once to its caller."""
+        core, turn, thread = self._core, delivery.turn, delivery.thread
+        fellows = plan.passed if plan.responds else []
+        going = [] if plan.responds else plan.passed
+        notices = len(plan.refused) if thread.wrong + 1 < core.max_attempts else 1
+        entries = len(going) + len(fellows) + len(plan.refused) + notices
+        if not self._fit(delivery, [item.listener for item in going], entries, plan.responds):
+            return
+        thread.wrong += 1
+        left = max(core.max_attempts - thread.wrong, 0)
+        plan.passed = going
+        plan.answers = []  # several responds pass together or not at all
+        if going:
+            self._send(delivery, plan)
+        for item in fellows:
+            self._book_refused(delivery, Refused((), item.text, tag=item.contract.tag, listener=item.listener))
+        huhs = [(item, core.tell_refused(turn, item, delivery.listener.key, left)) for item in plan.refused]
+        for item, _ in huhs:
+            self._book_refused(delivery, item)
+        if left == 0:
+            self._spent(delivery, plan.refused)
+            return
+        for item, huh in huhs:
+            cause = Cause("routing" if item.miss else "validation", f"{item.tag}: {item.detail}", delivery.listener.key)
+            notice = SystemError("routing", NOT_DELIVERED) if item.miss else huh
+            self._notify(delivery, delivery.listener, thread, notice, turn.fault(cause))
+        self._handled(delivery, prune=False)
+
+    def _book_refused(self, delivery: Delivery, item: Refused) -> None:
+        """The entry of a message that ends as it is sent; what would go out to a stranger has none."""
+        if item.outbound:
+            return
+        if not item.miss:
+            self._core.ledger.refuse(delivery.turn, Ending.REJECTED)
+            return
+        cause = Cause("routing", item.detail, delivery.listener.key)
+        id = delivery.conversation.next_id()
+        self._core.ledger.refuse(delivery.turn, Ending.UNDELIVERABLE)
+        self._core.bury(delivery.turn, id, delivery.listener.key, item.to or "", cause, item.text)
+
+    def _spent(self, delivery: Delivery, refused: list[Refused]) -> None:
+        turn, thread, key = delivery.turn, delivery.thread, delivery.listener.key
+        text = f"{key} was wrong {thread.wrong} times in a row; last: {refused[0].tag}: {refused[0].detail}"
+        fault = turn.fault(Cause("validation", text, key))
+        caller = self._caller(thread)
+        if caller is not None:
+            self._notify(delivery, caller, thread.parent, SystemError("validation", NOT_VALID), fault)
+        self._handled(delivery, prune=True)
+
+    def _notify(
+        self, delivery: Delivery, listener: Listener, thread: Thread | None, notice: Huh | SystemError, fault: int
+    ) -> None:
+        """Tell a listener of a fault, on its thread; a dead letter if it does not take such payloads."""
+        core, turn = self._core, delivery.turn
+        assert thread is not None
+        checked = core.pipeline.to_caller(notice, listener)
+        if isinstance(checked, Passed) and checked.contract.payload_class is type(notice):
+            core.queue.put([core.open(turn, thread, checked, SYSTEM, delivery, fault)])
+            return
+        cause = Cause("unheard", f"{listener.key} takes no {type(notice).__name__}", listener.key)
+        core.ledger.refuse(turn, Ending.UNDELIVERABLE)
+        core.bury(turn, delivery.conversation.next_id(), SYSTEM, listener.key, cause, checked.text)
+
+    def _handled(self, delivery: Delivery, *, prune: bool) -> None:
+        self._close(delivery, Ending.HANDLED, None, prune=prune)
+
+    def _close(self, delivery: Delivery, ending: Ending, cause: Cause | None, *, prune: bool) -> None:
+        core = self._core
+        core.close(delivery, ending, cause)
+        if prune:
+            core.prune(delivery.thread, delivery.turn)
+        core.release(delivery)
+        core.check(delivery.turn)

@@ -100,7 +100,9 @@ class Turn:
         "waiters",
     )
 
-    def __init__(self, conversation: Conversation, number: int, budgets: Budgets, message_limit: int | None) -> None:
+    def __init__(
+        self, conversation: Conversation, number: int, budgets: Budgets, message_limit: int | None
+    ) -> None:
         self.conversation, self.number, self.budgets = conversation, number, budgets
         self.message_limit = message_limit
         self.messages = 0

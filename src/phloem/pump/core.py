@@ -73,7 +73,9 @@ class Core:
 
     # -- beginning ------------------------------------------------------------------------
 
-    def open_conversation(self, sender: str, budgets: Budgets, context: Context, *, lasting: bool) -> Conversation:
+    def open_conversation(
+        self, sender: str, budgets: Budgets, context: Context, *, lasting: bool
+    ) -> Conversation:
         """A conversation that holds a seat from here on."""
         self._opened += 1
         id = self._ids.conversation(self._opened)
@@ -101,7 +103,13 @@ class Core:
         self.check(turn)
 
     def open(
-        self, turn: Turn, thread: Thread, item: Passed, sender: str, cause: Delivery | None, tells: int | None = None
+        self,
+        turn: Turn,
+        thread: Thread,
+        item: Passed,
+        sender: str,
+        cause: Delivery | None,
+        tells: int | None = None,
     ) -> Delivery:
         """An entry for one payload and one listener; it still has to be queued."""
         hops, trail = (1, None) if cause is None else (cause.hops + 1, cause.trail)
@@ -149,7 +157,9 @@ class Core:
     def close(self, delivery: Delivery, ending: Ending, cause: Cause | None = None) -> None:
         """Book how it ended. Whoever calls releases its thread and asks ``check``."""
         self.ledger.close(delivery, ending, cause)
-        if delivery.tells is not None and (ending is Ending.HANDLED or (cause is not None and cause is PRUNED)):
+        if delivery.tells is not None and (
+            ending is Ending.HANDLED or (cause is not None and cause is PRUNED)
+        ):
             delivery.turn.faults.pop(delivery.tells, None)
         self.observer.ended(delivery, cause)
 
@@ -177,7 +187,11 @@ class Core:
     def prune(self, thread: Thread, turn: Turn) -> None:
         """End a thread whose call has ended, with everything below it and everything still on it."""
         threads = turn.conversation.threads
-        here = [thread, *threads.prune(thread, turn.number)] if thread.lasting else threads.prune(thread, turn.number)
+        here = (
+            [thread, *threads.prune(thread, turn.number)]
+            if thread.lasting
+            else threads.prune(thread, turn.number)
+        )
         for gone in here:
             line = gone.line or ()
             for delivery in [*line, gone.occupant]:
@@ -227,7 +241,9 @@ class Core:
         outcome = turn.outcome = turn.judge()
         del conversation.turns[turn.number]
         if outcome.state not in (ConversationState.COMPLETED, ConversationState.REJECTED):
-            conversation.failed = conversation.failed or outcome.cause or Cause("failed", f"a turn {outcome.state}")
+            conversation.failed = (
+                conversation.failed or outcome.cause or Cause("failed", f"a turn {outcome.state}")
+            )
         self._remember((conversation.id, turn.number), outcome)
         if not conversation.lasting:
             self._end(conversation, outcome)
@@ -279,5 +295,7 @@ class Core:
 def huh_of(item: Refused, attempts_left: int) -> Huh:
     """The answer to a refused message: its first fault, the others folded in; nothing but XML characters."""
     fault = first(item.faults)
-    texts: list[Any] = [printable(text, ORIGINAL) for text in (fault.code, fault.path, fault.found, fault.expected)]
+    texts: list[Any] = [
+        printable(text, ORIGINAL) for text in (fault.code, fault.path, fault.found, fault.expected)
+    ]
     return Huh(texts[0], texts[1], texts[2], texts[3], attempts_left, printable(item.text, ORIGINAL))

@@ -1,13 +1,12 @@
-"""One delivery, handled: a nursery of its own, a deadline, and a verdict.
+"""How a handler is entered, in which context, and what its coming back means.
 
-Decides how a handler is entered and how it came back; what that means for the books is
-``settling``'s. The handler runs directly in the nursery's body: a task more would cost two
-checkpoints a hop and protect nothing. Called by the pump's carriers only.
+Decides the verdict on one dispatch; the carrier owns the dispatch's nursery, and what a
+verdict means for the books is ``settling``'s. Called by the pump's carriers only.
 """
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any, Final, final
 
 import trio
@@ -16,9 +15,8 @@ from phloem.guarding import Raised, guarded
 from phloem.messages import HandlerMetadata
 
 from .conversation import Delivery
-from .meters import Meter
 
-__all__ = ["OVERRAN", "Running", "current_dispatch", "dispatch"]
+__all__ = ["OVERRAN", "Running", "context_for", "current_dispatch", "enter", "why"]
 
 
 @final
@@ -50,47 +48,33 @@ def current_dispatch(pump: object) -> Delivery | None:
     return running.delivery
 
 
-async def dispatch(pump: object, delivery: Delivery, timeout: float, meter: Meter | None) -> Any:
-    """Enter the handler. Its result, ``Raised``, or ``OVERRAN``; after a cut, any of them. Checkpoint.
+def context_for(pump: object, delivery: Delivery) -> Context:
+    """The context that a delivery's handler runs in: its caller's, and what ``current_dispatch`` reads.
 
-    Cancelled from outside means: the handler was cancelled, and ``Cancelled`` goes on.
+    A copy for each dispatch, so that a handler sees its own caller's context variables and
+    none that an earlier handler set.
     """
-    listener = delivery.listener
     context = delivery.conversation.context.copy()
     context.run(_running.set, Running(pump, delivery))
-    # A carrier handles one delivery after the other. Each must see its own caller's context
-    # variables and none that an earlier handler set: Trio runs the next step of a task in
-    # whatever its `context` is, so from the checkpoint below on it is this one.
-    trio.lowlevel.current_task().context = context
-    async with trio.open_nursery() as nursery:
-        scope = nursery.cancel_scope
-        scope.deadline = trio.current_time() + timeout
-        delivery.scope = scope
-        if delivery.cut is not None:
-            scope.cancel(reason=delivery.cut.text)
-        if meter is not None:
-            meter.start(scope, trio.current_time())
-        try:
-            await trio.lowlevel.checkpoint()
-            return await guarded(
-                listener.handler,
-                delivery.payload,
-                HandlerMetadata(
-                    delivery.thread.id,
-                    delivery.sender,
-                    listener.name if listener.is_agent else None,
-                    delivery.sender == listener.name,
-                    listener.usage_instructions,
-                    "",
-                    delivery.id,
-                    delivery.conversation.id,
-                    delivery.attempt,
-                ),
-            )
-        finally:
-            if meter is not None:
-                meter.stop(scope, trio.current_time())
-    return OVERRAN
+    return context
+
+
+async def enter(delivery: Delivery) -> Any:
+    """The handler's result, or ``Raised``. Cancelled goes on, also before the handler is entered."""
+    await trio.lowlevel.checkpoint_if_cancelled()
+    listener, sender = delivery.listener, delivery.sender
+    metadata = HandlerMetadata(
+        delivery.thread.id,
+        sender,
+        listener.name if listener.is_agent else None,
+        sender == listener.name,
+        listener.usage_instructions,
+        "",
+        delivery.id,
+        delivery.conversation.id,
+        delivery.attempt,
+    )
+    return await guarded(listener.handler, delivery.payload, metadata)
 
 
 def why(verdict: Raised | _Overran, delivery: Delivery, timeout: float) -> tuple[str, str | None]:

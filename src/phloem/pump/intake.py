@@ -33,7 +33,13 @@ class Intake:
     """The door. Open until ``close``."""
 
     def __init__(
-        self, pipeline: Pipeline, slots: Slots, freed: Callable[[], None], *, seats: int, thread_parse_bytes: int
+        self,
+        pipeline: Pipeline,
+        slots: Slots,
+        freed: Callable[[], None],
+        *,
+        seats: int,
+        thread_parse_bytes: int,
     ) -> None:
         self._pipeline, self._slots, self._long = pipeline, slots, thread_parse_bytes
         self._put_seat, self._seats = trio.open_memory_channel[None](seats)
@@ -55,6 +61,11 @@ class Intake:
     def waiting(self) -> int:
         """Strangers who wait for a seat."""
         return self._seats.statistics().tasks_waiting_receive
+
+    @property
+    def wanting(self) -> bool:
+        """True if a long document waits for a slot that a carrier might give up."""
+        return self._readers > 0
 
     async def take_seat(self, *, may_wait: bool) -> None:
         """Hold a seat. Checkpoint. Cancelled means: no seat was taken.

@@ -135,10 +135,14 @@ def over_budget(
     return None
 
 
-def _overrun(what: str, used: str, takers: Sequence[Listener], trail: Trail | None, *, whole: bool) -> Overrun:
+def _overrun(
+    what: str, used: str, takers: Sequence[Listener], trail: Trail | None, *, whole: bool
+) -> Overrun:
     names = [taker.key for taker in takers]
     listed = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
-    text = f"out of budget ({what}): {used} were spent when {len(names)} more came up, for {listed or 'nobody'}"
+    text = (
+        f"out of budget ({what}): {used} were spent when {len(names)} more came up, for {listed or 'nobody'}"
+    )
     cycle = cycle_of(trail)
     if cycle:
         text += f"; these repeat: {' > '.join((*cycle, cycle[0]))}"

@@ -121,7 +121,9 @@ class Pipeline:
         try:
             roots = self._roots(data)
         except InvalidMessage as invalid:
-            yield Refused(invalid.faults, printable(data.decode("utf-8", "replace"), ORIGINAL), tag="(unread)")
+            yield Refused(
+                invalid.faults, printable(data.decode("utf-8", "replace"), ORIGINAL), tag="(unread)"
+            )
             return
         for root in roots:
             try:
@@ -179,7 +181,9 @@ class Pipeline:
 
 
 def _missed(tag: str, to: str | None, text: str, miss: Miss) -> Refused:
-    fault = Fault(HuhCode.ROUTING, f"/{tag}", f"no way to deliver {tag}", "a listener that takes it, as an address")
+    fault = Fault(
+        HuhCode.ROUTING, f"/{tag}", f"no way to deliver {tag}", "a listener that takes it, as an address"
+    )
     return Refused([fault], text, tag=tag, to=to, detail=miss.detail)
 
 
@@ -188,9 +192,7 @@ class _Shapes:
     """The shapes of all payloads that this organism takes, for the repairer."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
-        self._shapes = {
-            contract.tag: contract for listener in listeners for contract in listener.contracts
-        }
+        self._shapes = {contract.tag: contract for listener in listeners for contract in listener.contracts}
 
     def shape_of(self, tag: str) -> Shape | None:
         contract = self._shapes.get(tag)
@@ -198,4 +200,3 @@ class _Shapes:
 
     def tags(self) -> Sequence[str]:
         return tuple(self._shapes)
-

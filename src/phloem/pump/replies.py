@@ -39,15 +39,21 @@ def read_return(returned: Any) -> list[HandlerResponse] | bytes:
             raise BadReturn(f"returned a list with {_name(response)} at [{index}], expected HandlerResponse")
         _check(response)
     if len({response.is_response for response in returned}) > 1:
-        raise BadReturn("returned forwards and responds in one list, expected either: a respond ends the thread")
+        raise BadReturn(
+            "returned forwards and responds in one list, expected either: a respond ends the thread"
+        )
     return returned
 
 
 def _check(response: HandlerResponse) -> None:
     if response.payload is None:
-        raise BadReturn("returned a HandlerResponse without a payload, expected one; return None to send nothing")
+        raise BadReturn(
+            "returned a HandlerResponse without a payload, expected one; return None to send nothing"
+        )
     if response.to is not None and not isinstance(response.to, str):
-        raise BadReturn(f"returned a HandlerResponse to {_name(response.to)}, expected a listener's name or None")
+        raise BadReturn(
+            f"returned a HandlerResponse to {_name(response.to)}, expected a listener's name or None"
+        )
 
 
 def _name(value: object) -> str:

@@ -43,7 +43,7 @@ class Listener:
     retry_base_delay: float = 0.0
     retry_max_delay: float = 0.0
     handler_timeout: float = 0.0
-    budgets: Budgets = Budgets()
+    budgets: Budgets = field(default_factory=Budgets)
     by_tag: dict[str, Contract] = field(init=False, repr=False)
     allowed: frozenset[str] | None = field(init=False, repr=False)
 
@@ -130,4 +130,3 @@ def twin_keys(names: Sequence[str]) -> list[str]:
         count = seen[name.lower()] = seen.get(name.lower(), 0) + 1
         keys.append(name if count == 1 else f"{name}#{count}")
     return keys
-

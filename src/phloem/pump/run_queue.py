@@ -53,16 +53,22 @@ class RunQueue(Generic[D]):
         # listener -> conversation -> share, ordered by turn: its head is the one that waits longest
         self._lines: dict[Any, OrderedDict[Any, _Share[D]]] = {}
         self._where: dict[Any, dict[Any, _Share[D]]] = {}  # conversation -> listener -> the same shares
+        self._lone: D | None = None  # the only one that waits: it needs no line and no turn
         self._turn = 0
         self._order = 0
         self._waiting = 0
 
     def __len__(self) -> int:
         """How many wait here, those in their threads' lines not counted."""
-        return self._waiting
+        return self._waiting + (self._lone is not None)
 
     def put(self, deliveries: Sequence[D]) -> None:
         """Take what one dispatch (or one stranger) sent, in the order it was sent."""
+        if len(deliveries) == 1 and not self._waiting and self._lone is None:
+            (delivery,) = deliveries
+            if delivery.thread.occupant is None:
+                self._lone = delivery.thread.occupant = delivery
+                return
         for delivery in reversed(deliveries) if self._depth_first else deliveries:
             thread = delivery.thread
             if thread.occupant is not None:
@@ -91,7 +97,13 @@ class RunQueue(Generic[D]):
 
     def take(self, has_room: Callable[[Any], bool]) -> D | None:
         """The next delivery among listeners that have room, or None. It leaves the queue."""
-        while True:
+        lone = self._lone
+        if lone is not None:
+            if lone.ending is None and not has_room(lone.listener):
+                return None
+            self._lone = None
+            return lone if lone.ending is None else None
+        while self._waiting:
             first: Any = None
             oldest = 0
             for listener, line in self._lines.items():
@@ -104,6 +116,7 @@ class RunQueue(Generic[D]):
             self._leave(first, delivery)
             if delivery.ending is None:
                 return delivery
+        return None
 
     def _best_of(self, shares: dict[Any, _Share[D]], has_room: Callable[[Any], bool]) -> D:
         if len(shares) == 1:
@@ -118,6 +131,9 @@ class RunQueue(Generic[D]):
         return pick(heads, key=lambda delivery: delivery.order)
 
     def _enter(self, delivery: D) -> None:
+        if self._lone is not None:
+            lone, self._lone = self._lone, None
+            self._enter(lone)
         conversation, listener = delivery.conversation, delivery.listener
         self._order = delivery.order = self._order + 1
         shares = self._where.get(conversation)

@@ -53,15 +53,21 @@ class Settling:
         try:
             plan = self._plan(delivery, value)
         except (BadReturn, InvalidMessage, ContractError) as error:
-            text = f"{delivery.listener.key} {'sent' if not isinstance(error, BadReturn) else ''} {error}"
-            self.failed(delivery, Cause("handler", " ".join(text.split()), delivery.listener.key, type(error).__name__))
+            key = delivery.listener.key
+            text = (
+                f"{key} {error}"
+                if isinstance(error, BadReturn)
+                else f"{key} sent what does not encode: {error}"
+            )
+            self.failed(delivery, Cause("handler", " ".join(text.split()), key, type(error).__name__))
             return
         if plan.refused:
             self._refusals(delivery, plan)
             return
         if plan.passed or plan.answers:
             delivery.thread.wrong = 0
-            if plan.passed and not self._fit(delivery, [item.listener for item in plan.passed], len(plan.passed), plan.responds):
+            takers = [item.listener for item in plan.passed]
+            if takers and not self._fit(delivery, takers, len(takers), plan.responds):
                 return
             self._send(delivery, plan)
         self._handled(delivery, prune=plan.responds)
@@ -76,7 +82,8 @@ class Settling:
         caller = self._caller(delivery.thread)
         if caller is None or self._fit(delivery, [caller], 1, True, Ending.FAILED, cause):
             if caller is not None:
-                self._notify(delivery, caller, delivery.thread.parent, SystemError("handler", NOT_HANDLED), fault)
+                notice = SystemError("handler", NOT_HANDLED)
+                self._notify(delivery, caller, delivery.thread.parent, notice, fault)
             self._close(delivery, Ending.FAILED, cause, prune=True)
 
     def abandoned(self, delivery: Delivery, cause: Cause) -> None:
@@ -176,7 +183,7 @@ class Settling:
         )
 
     def _refusals(self, delivery: Delivery, plan: _Plan) -> None:
-        """Something was refused: each refusal is told to its sender, or, attempts spent, once to its caller."""
+        """Something was refused: told to its sender, or, once its attempts are spent, to its caller."""
         core, turn, thread = self._core, delivery.turn, delivery.thread
         fellows = plan.passed if plan.responds else []
         going = [] if plan.responds else plan.passed
@@ -190,8 +197,8 @@ class Settling:
         plan.answers = []  # several responds pass together or not at all
         if going:
             self._send(delivery, plan)
-        for item in fellows:
-            self._book_refused(delivery, Refused((), item.text, tag=item.contract.tag, listener=item.listener))
+        for _ in fellows:
+            core.ledger.refuse(turn, Ending.REJECTED)
         huhs = [(item, core.tell_refused(turn, item, delivery.listener.key, left)) for item in plan.refused]
         for item, _ in huhs:
             self._book_refused(delivery, item)
@@ -199,7 +206,8 @@ class Settling:
             self._spent(delivery, plan.refused)
             return
         for item, huh in huhs:
-            cause = Cause("routing" if item.miss else "validation", f"{item.tag}: {item.detail}", delivery.listener.key)
+            reason = "routing" if item.miss else "validation"
+            cause = Cause(reason, f"{item.tag}: {item.detail}", delivery.listener.key)
             notice = SystemError("routing", NOT_DELIVERED) if item.miss else huh
             self._notify(delivery, delivery.listener, thread, notice, turn.fault(cause))
         self._handled(delivery, prune=False)
@@ -226,7 +234,12 @@ class Settling:
         self._handled(delivery, prune=True)
 
     def _notify(
-        self, delivery: Delivery, listener: Listener, thread: Thread | None, notice: Huh | SystemError, fault: int
+        self,
+        delivery: Delivery,
+        listener: Listener,
+        thread: Thread | None,
+        notice: Huh | SystemError,
+        fault: int,
     ) -> None:
         """Tell a listener of a fault, on its thread; a dead letter if it does not take such payloads."""
         core, turn = self._core, delivery.turn

@@ -7,7 +7,6 @@ the run queue is the line, and each release asks it again. The pump alone calls 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import final
 
@@ -20,40 +19,54 @@ __all__ = ["Slots"]
 
 @final
 class Slots:
-    """One limiter per listener that has a limit, one for all handlers, one for the pipeline, one for parse threads."""
+    """A limiter per listener that has a limit; one for all handlers, the pipeline, the parse threads.
+
+    The borrower is the carrier. It keeps its handler and pipeline slots from one delivery to
+    the next: giving both back and taking them again in one sync stretch would be the same.
+    """
 
     def __init__(self, listeners: Sequence[Listener], *, handlers: int, pipelines: int, threads: int) -> None:
         self.handlers = trio.CapacityLimiter(handlers)
         self.pipelines = trio.CapacityLimiter(pipelines)
         self.threads = trio.CapacityLimiter(threads)
-        self.listeners = {
-            listener: trio.CapacityLimiter(
-                math.inf if listener.max_concurrent is None else listener.max_concurrent
-            )
+        self._listeners = {
+            listener: trio.CapacityLimiter(listener.max_concurrent)
             for listener in listeners
+            if listener.max_concurrent is not None
         }
 
     def any_room(self) -> bool:
-        """True if some listener might be dispatched to."""
+        """True if one more carrier may have something to carry."""
         return self.handlers.available_tokens > 0 and self.pipelines.available_tokens > 0
 
     def room_for(self, listener: Listener) -> bool:
-        """True if that listener has a token left."""
-        return self.listeners[listener].available_tokens > 0
+        """True if that listener has a token left, or no limit."""
+        limiter = self._listeners.get(listener)
+        return limiter is None or limiter.available_tokens > 0
 
-    def take(self, listener: Listener, borrower: object) -> None:
-        """All three, after ``any_room`` and ``room_for`` have said yes in the same sync stretch."""
-        self.listeners[listener].acquire_on_behalf_of_nowait(borrower)
+    def enter(self, borrower: object) -> None:
+        """A handler and a pipeline slot, after ``any_room`` said yes in the same sync stretch."""
         self.handlers.acquire_on_behalf_of_nowait(borrower)
         self.pipelines.acquire_on_behalf_of_nowait(borrower)
 
-    def give_back(self, listener: Listener, borrower: object) -> None:
-        """All three again."""
-        self.listeners[listener].release_on_behalf_of(borrower)
+    def leave(self, borrower: object) -> None:
+        """Both given back."""
         self.handlers.release_on_behalf_of(borrower)
         self.pipelines.release_on_behalf_of(borrower)
 
+    def take(self, listener: Listener, borrower: object) -> None:
+        """The listener's token, after ``room_for`` said yes in the same sync stretch."""
+        limiter = self._listeners.get(listener)
+        if limiter is not None:
+            limiter.acquire_on_behalf_of_nowait(borrower)
+
+    def give_back(self, listener: Listener, borrower: object) -> None:
+        """The listener's token again."""
+        limiter = self._listeners.get(listener)
+        if limiter is not None:
+            limiter.release_on_behalf_of(borrower)
+
     def borrowed(self) -> int:
         """Tokens out on loan, over all limiters."""
-        limiters = (self.handlers, self.pipelines, self.threads, *self.listeners.values())
+        limiters = (self.handlers, self.pipelines, self.threads, *self._listeners.values())
         return sum(limiter.borrowed_tokens for limiter in limiters)

@@ -1,0 +1,221 @@
+"""Carriers: the tasks that take conversations on from hop to hop.
+
+Decides which task handles which delivery: a carrier goes on with whatever is next, and what
+branches gets a carrier of its own. Each dispatch has a nursery of its own, and a failed one
+its back-off. Books nothing itself (``settling`` does) and never outlives the nursery that
+``pump`` owns. Called by the pump and, to start what was queued, by whoever queued it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, final
+
+import trio
+
+from phloem.config import SLOW_AFTER
+from phloem.errors import InvalidMessage
+from phloem.guarding import Raised
+from phloem.messages import Cause, ConversationState, Random
+
+from .conversation import Delivery, Turn
+from .core import Core
+from .dispatch import OVERRAN, context_for, enter, why
+from .intake import Intake
+from .meters import Meter
+from .routing import Listener
+from .settling import Settling
+from .slots import Slots
+
+__all__ = ["STOPPED", "Carriers"]
+
+STOPPED: Final = Cause("shutdown", "the organism stopped before it had ended")
+_NO_VERDICT: Final = object()
+
+
+@final
+class Carriers:
+    """All carriers of one pump. ``spawn`` starts a task in the pump's nursery; None while that is not open."""
+
+    def __init__(self, core: Core, slots: Slots, intake: Intake, random: Random) -> None:
+        self._core, self._slots, self._intake, self._random = core, slots, intake, random
+        self._observer = core.observer
+        self._settling = Settling(core)
+        self._parse_was_last = False
+        self.spawn: Callable[..., None] | None = None
+
+    def pulse(self) -> None:
+        """Start whatever has room to run. Never a checkpoint."""
+        while (taken := self._next()) is not None:
+            carrier, delivery = taken
+            assert self.spawn is not None  # _next has found the nursery open
+            name = f"phloem {delivery.listener.key}"
+            context_for(self._core, delivery).run(self.spawn, self._carry, carrier, delivery, name=name)
+
+    def start_timer(self, turn: Turn) -> None:
+        """Hold the turn to its budget of seconds, if it has one."""
+        seconds = turn.budgets.seconds
+        if seconds is not None and seconds != math.inf and turn.outcome is None and self.spawn is not None:
+            self.spawn(self._time, turn, seconds, name="phloem time budget")
+
+    def _next(self) -> tuple[object, Delivery] | None:
+        """A new carrier's slots, and the next delivery with room, taken."""
+        intake, slots = self._intake, self._slots
+        if not self._parse_was_last:
+            self._parse_was_last = intake.serve()
+        delivery = None
+        if self._core.queue and self.spawn is not None and slots.any_room():
+            delivery = self._core.queue.take(slots.room_for)
+        if delivery is None:
+            if self._parse_was_last:
+                self._parse_was_last = intake.serve()
+            return None
+        carrier = object()
+        slots.enter(carrier)
+        self._take(carrier, delivery)
+        return carrier, delivery
+
+    def _take(self, carrier: object, delivery: Delivery) -> None:
+        self._slots.take(delivery.listener, carrier)
+        delivery.running = delivery.turn.dispatched = True
+        self._parse_was_last = False
+
+    def _carry_on(self, carrier: object, listener: Listener) -> Delivery | None:
+        """The next delivery for a carrier that is done with one of ``listener``; None: it has no slots any more."""
+        slots = self._slots
+        slots.give_back(listener, carrier)
+        delivery = None
+        if self.spawn is not None and not self._intake.wanting:
+            delivery = self._core.queue.take(slots.room_for)
+        if delivery is not None:
+            self._take(carrier, delivery)
+            trio.lowlevel.current_task().context = context_for(self._core, delivery)
+        else:
+            slots.leave(carrier)
+        if self._core.queue or delivery is None:
+            self.pulse()
+        return delivery
+
+    async def _carry(self, carrier: object, delivery: Delivery | None) -> None:
+        """Handle one delivery after the other, for as long as there is one with room."""
+        while delivery is not None:
+            delivery = await self._handle(carrier, delivery)
+
+    async def _handle(self, carrier: object, delivery: Delivery) -> Delivery | None:
+        """One dispatch, in a nursery of its own, to its booked end; what this carrier handles next.
+
+        The handler runs in the nursery's body: a task more would cost two checkpoints and
+        protect nothing. What it returns is settled before the nursery is left, so that leaving
+        it is the one checkpoint of a message: Trio runs a task's next step in whatever its
+        `context` then is, and the next handler finds its own.
+        """
+        listener = delivery.listener
+        verdict: Any = _NO_VERDICT
+        now = trio.current_time()
+        meter = None if listener.budgets.seconds is None else self._meter(delivery.turn, listener, now)
+        settled, following = False, None
+        try:
+            async with trio.open_nursery() as nursery:
+                scope = delivery.scope = nursery.cancel_scope
+                scope.deadline = now + listener.handler_timeout
+                if meter is not None:
+                    meter.start(scope, now)
+                if delivery.cut is not None:
+                    scope.cancel(reason=delivery.cut.text)
+                self._observer.dispatched(delivery)
+                verdict = await enter(delivery)
+                if delivery.cut is None and type(verdict) is not Raised:
+                    if meter is not None:
+                        meter.stop(scope, trio.current_time())
+                    delivery.scope = None
+                    settled = True
+                    self._settling.returned(delivery, verdict)
+                    following = self._carry_on(carrier, listener)
+            if not settled and verdict is _NO_VERDICT:
+                verdict = OVERRAN
+        finally:
+            if not settled:
+                if meter is not None and delivery.scope is not None:
+                    meter.stop(delivery.scope, trio.current_time())
+                delivery.scope = None
+                if verdict is _NO_VERDICT:
+                    self._slots.give_back(listener, carrier)
+                    self._slots.leave(carrier)
+                    self._settling.abandoned(delivery, delivery.cut or STOPPED)
+        late = trio.current_time() - now - listener.handler_timeout
+        if late > SLOW_AFTER:
+            self._observer.overslept(delivery, late + listener.handler_timeout, listener.handler_timeout)
+        if settled:
+            return following
+        if meter is not None and verdict is OVERRAN and delivery.cut is None:
+            self._out_of_seconds(meter, delivery)
+        if delivery.cut is not None:
+            self._settling.abandoned(delivery, delivery.cut)
+        elif delivery.attempt <= listener.retries and self.spawn is not None:
+            self.spawn(self._back_off, delivery, verdict, name=f"phloem {listener.key} back-off")
+        else:
+            self._settling.failed(delivery, self._cause(delivery, verdict))
+        following = self._carry_on(carrier, listener)
+        await trio.lowlevel.cancel_shielded_checkpoint()  # the step in which `context` is read
+        return following
+
+    def _cause(self, delivery: Delivery, verdict: Any) -> Cause:
+        """The failure as data; the traceback goes to the observer."""
+        if isinstance(verdict, Raised):
+            self._observer.raised(delivery, verdict.error)
+        text, exception = why(verdict, delivery, delivery.listener.handler_timeout)
+        return Cause("handler", text, delivery.listener.key, exception)
+
+    async def _back_off(self, delivery: Delivery, verdict: Any) -> None:
+        """Queue a failed delivery again after a pause. It keeps its thread meanwhile, and no slot."""
+        listener = delivery.listener
+        cause = self._cause(delivery, verdict)
+        delay = min(listener.retry_max_delay, listener.retry_base_delay * 2.0 ** (delivery.attempt - 1))
+        delay *= 0.5 + 0.5 * self._random.random()  # jitter: what failed together need not return together
+        self._observer.retrying(delivery, cause, delay)
+        slept = False
+        try:
+            with trio.CancelScope() as delivery.scope:
+                if delivery.cut is not None:
+                    delivery.scope.cancel(reason=delivery.cut.text)
+                await trio.sleep(delay)
+            slept = True
+        finally:
+            delivery.scope = None
+            if not slept or delivery.cut is not None:
+                self._settling.abandoned(delivery, delivery.cut or STOPPED)
+        if delivery.ending is not None:
+            return
+        try:
+            delivery.payload = self._core.pipeline.again(delivery.contract, delivery.text)
+        except InvalidMessage as error:  # a __post_init__ that changed its mind
+            self._settling.failed(delivery, Cause("handler", str(error), listener.key, type(error).__name__))
+            return
+        delivery.attempt += 1
+        delivery.running = False
+        self._core.queue.again(delivery)
+        self.pulse()
+
+    def _meter(self, turn: Turn, listener: Listener, now: float) -> Meter:
+        if turn.meters is None:
+            turn.meters = {}
+        meter = turn.meters.get(listener)
+        if meter is None:
+            assert listener.budgets.seconds is not None
+            meter = turn.meters[listener] = Meter(listener.budgets.seconds, now)
+        return meter
+
+    def _out_of_seconds(self, meter: Meter, delivery: Delivery) -> None:
+        if meter.empty(trio.current_time()):
+            key, seconds = delivery.listener.key, delivery.listener.budgets.seconds
+            cause = Cause("deadline", f"{key} spent its {seconds:g} s in this conversation", key)
+            self._core.cut(delivery.turn, ConversationState.TIMED_OUT, cause)
+
+    async def _time(self, turn: Turn, seconds: float) -> None:
+        if turn.outcome is not None:
+            return
+        with trio.CancelScope() as turn.timer:
+            await trio.sleep(seconds)
+            cause = Cause("deadline", f"the conversation had {seconds:g} s")
+            self._core.cut(turn, ConversationState.TIMED_OUT, cause)

@@ -1,0 +1,191 @@
+"""What a caller's request becomes: a turn in the books, an outcome, or the error that says why not.
+
+Decides the order of a stranger's way in (seat, checks, books, start) and which error a
+caller meets. The sync stretch after the last await is where a message is accepted. Called
+by the organism's front door only.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, final
+
+import trio
+
+from phloem.config import MAX_NAME, Budgets
+from phloem.contract import contract_of
+from phloem.errors import (
+    ConversationFailed,
+    InvalidMessage,
+    MessageRejected,
+    NoResponse,
+    OrganismClosed,
+    SenderRefused,
+    WouldDeadlock,
+)
+from phloem.messages import SYSTEM, Cause, ConversationState, Outcome
+from phloem.wire.parsing import first_bad_char, printable, quoted
+
+from .conversation import Conversation, Turn
+from .dispatch import current_dispatch
+from .pipeline import ORIGINAL, Checked, Refused
+from .pump import Pump
+
+__all__ = ["Door", "Examine"]
+
+Examine = Callable[[], Awaitable[list[Checked]]]
+ASK_CANCELLED: Final = Cause("killed", "the ask was cancelled")
+
+
+@final
+class Door:
+    """The way into one pump, under the organism's budgets."""
+
+    def __init__(self, pump: Pump, budgets: Budgets) -> None:
+        self._pump, self._core, self._budgets = pump, pump.core, budgets
+
+    async def ask(
+        self, examine: Examine, sender: str, budgets: Budgets | None, conversation: Conversation | None
+    ) -> Any:
+        self.refuse_inside("ask")
+        turn = await self.enter(examine, sender, budgets, conversation)
+        outcome: Outcome | None = None
+        try:
+            outcome = await self.outcome(turn)
+        finally:
+            if outcome is None:
+                self._core.cut(turn, ConversationState.CANCELLED, ASK_CANCELLED)
+        if outcome.state is not ConversationState.COMPLETED:
+            raise ConversationFailed(outcome)
+        if not outcome.payloads:
+            raise NoResponse(outcome)
+        return outcome.payloads[0]
+
+    def budgets(self, asked: Budgets | None) -> Budgets:
+        """The organism's, and what this caller asked for over them."""
+        return self._budgets if asked is None else asked.over(self._budgets)
+
+    @property
+    def inside(self) -> bool:
+        """True within a dispatch of this organism: nothing may wait for another one there."""
+        return current_dispatch(self._core) is not None
+
+    async def take_seat(self) -> None:
+        """A seat, waited for unless that could deadlock. Checkpoint."""
+        await self._pump.intake.take_seat(may_wait=not self.inside)
+
+    async def enter(
+        self, examine: Examine, sender: str, budgets: Budgets | None, conversation: Conversation | None
+    ) -> Turn:
+        """Into the books, in the sync stretch after the last await; raises MessageRejected if nothing went on."""
+        core, intake = self._core, self._pump.intake
+        if conversation is None:
+            self.check_sender(sender)
+            await self.take_seat()
+            seated = False
+            try:
+                checked = await examine()
+                self._refuse_closed()
+                seated = True
+            finally:
+                if not seated:
+                    intake.give_back()
+            context = contextvars.copy_context()
+            found = core.open_conversation(sender, self.budgets(budgets), context, lasting=False)
+            turn = found.open_turn(None)
+        else:
+            await trio.lowlevel.checkpoint()
+            checked = await examine()
+            self._refuse_closed()
+            self._refuse_ended(conversation)
+            turn = conversation.open_turn(budgets)
+        core.begin(turn, checked)
+        self._pump.carriers.start_timer(turn)
+        self._pump.carriers.pulse()
+        if turn.outcome is not None and turn.outcome.state is ConversationState.REJECTED:
+            raise MessageRejected(turn.outcome.rejections[0], turn.outcome)
+        return turn
+
+    def payload(self, payload: Any, to: str | None) -> Examine:
+        """Steps 6 and 7 for an object of the caller's. A class that is no payload is the caller's own fault."""
+        contract_of(type(payload))
+
+        async def examine() -> list[Checked]:
+            try:
+                return self._core.pipeline.from_payload(payload, to, None)
+            except InvalidMessage as invalid:
+                return [
+                    Refused(
+                        invalid.faults, printable(repr(payload), ORIGINAL), tag=type(payload).__name__, to=to
+                    )
+                ]
+
+        return examine
+
+    def document(self, xml: bytes | str, sender: str) -> Examine:
+        """Steps 2 to 7 for a stranger's bytes."""
+
+        async def examine() -> list[Checked]:
+            pipeline, observer = self._core.pipeline, self._pump.observer
+            try:
+                root, mends = await self._pump.intake.read(xml)
+                if mends:
+                    observer.mended(sender, [f"{mend.what} at {mend.path}" for mend in mends])
+                claimed, to, payloads = pipeline.open_document(root)
+            except InvalidMessage as invalid:
+                text = xml if isinstance(xml, str) else xml[: 4 * ORIGINAL].decode("utf-8", "replace")
+                return [Refused(invalid.faults, text[:ORIGINAL], tag="the document")]
+            if claimed is not None and claimed != sender:
+                observer.claim_ignored(sender, claimed)
+            return [checked for element in payloads for checked in pipeline.from_element(element, to, None)]
+
+        return examine
+
+    async def outcome(self, turn: Turn) -> Outcome:
+        if turn.outcome is not None:
+            await trio.lowlevel.checkpoint()
+            return turn.outcome
+        tell, told = trio.open_memory_channel[Outcome](1)
+        turn.waiters.append(tell)
+        try:
+            return await told.receive()
+        finally:
+            tell.close()
+            told.close()
+            if turn.outcome is None:
+                turn.waiters.remove(tell)
+
+    def check_sender(self, sender: str) -> None:
+        lowered = sender.lower()
+        wrong = (
+            not lowered.strip()
+            or len(sender) > MAX_NAME
+            or first_bad_char(sender) is not None
+            or lowered == SYSTEM
+            or lowered.startswith(SYSTEM + ".")
+            or lowered in self._core.pipeline.routes
+        )
+        if wrong:
+            raise SenderRefused(
+                f"sender: found {quoted(repr(sender))}, expected 1 to {MAX_NAME} characters that are no listener's "
+                f"name and not {SYSTEM!r}"
+            )
+
+    def refuse_inside(self, what: str) -> None:
+        delivery = current_dispatch(self._core)
+        if delivery is not None:
+            raise WouldDeadlock(
+                f"{what} inside a dispatch of {delivery.listener.key!r} waits for work that may need its place; "
+                "forward with HandlerResponse(payload, to=…) instead, the answer comes back to this thread"
+            )
+
+    def _refuse_closed(self) -> None:
+        if self._pump.intake.closed:
+            raise OrganismClosed("the organism takes no more messages")
+
+    def _refuse_ended(self, conversation: Conversation) -> None:
+        if conversation.cut_state is not None:
+            raise ConversationFailed(Outcome(conversation.id, conversation.cut_state, conversation.cut))
+        if conversation.over or conversation.left:
+            raise OrganismClosed(f"the block of conversation {conversation.id} has been left")

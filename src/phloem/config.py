@@ -124,7 +124,9 @@ class ListenerConfig:
     handler_path: str = field(default="", kw_only=True)
     responds_with: type_or_types | None = field(default=None, kw_only=True)
     responds_with_path: str | Sequence[str] = field(default="", kw_only=True)
-    max_concurrent: int | None = field(default=None, kw_only=True)  # None: agents the organism's, others unbounded
+    max_concurrent: int | None = field(
+        default=None, kw_only=True
+    )  # None: agents the organism's, others unbounded
     retries: int = field(default=0, kw_only=True)
     retry_base_delay: float = field(default=RETRY_BASE_DELAY, kw_only=True)
     retry_max_delay: float = field(default=RETRY_MAX_DELAY, kw_only=True)

@@ -138,7 +138,7 @@ class Organism:
     async def open_conversation(
         self, sender: str = "outside", *, budgets: Budgets | None = None
     ) -> AsyncIterator[Conversation]:
-        """Several turns with one memory, on one seat. Left normally it waits for its turns; by an error it kills them.
+        """Several turns with one memory, on one seat. Left normally it waits for them, else it kills them.
 
         Checkpoint. Cancelled while it waits for its seat means: nothing was opened.
         """
@@ -274,8 +274,10 @@ async def open_organism(
     ``organism.report`` says what. Raises ConfigurationError with all faults. Checkpoint.
     """
     with _folder_of(config):
-        found = config if isinstance(config, OrganismConfig) else load_config(config)
-        found = resolve(dataclasses.replace(found, listeners=(*found.listeners, *listeners)))
+        if isinstance(config, OrganismConfig):
+            found = resolve(dataclasses.replace(config, listeners=(*config.listeners, *listeners)))
+        else:
+            found = load_config(config, listeners=listeners)
         running = _listeners(found)
         async with open_pump(
             found,

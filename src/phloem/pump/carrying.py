@@ -36,7 +36,7 @@ _NO_VERDICT: Final = object()
 
 @final
 class Carriers:
-    """All carriers of one pump. ``spawn`` starts a task in the pump's nursery; None while that is not open."""
+    """All carriers of one pump. ``spawn`` starts a task in the pump's nursery; None while it is not open."""
 
     def __init__(self, core: Core, slots: Slots, intake: Intake, random: Random) -> None:
         self._core, self._slots, self._intake, self._random = core, slots, intake, random
@@ -82,11 +82,13 @@ class Carriers:
         self._parse_was_last = False
 
     def _carry_on(self, carrier: object, listener: Listener) -> Delivery | None:
-        """The next delivery for a carrier that is done with one of ``listener``; None: it has no slots any more."""
-        slots = self._slots
+        """What a carrier handles next after one of ``listener``; None: its slots are given back."""
+        slots, intake = self._slots, self._intake
         slots.give_back(listener, carrier)
         delivery = None
-        if self.spawn is not None and not self._intake.wanting:
+        if intake.parsing:
+            intake.breathe()
+        if self.spawn is not None and not intake.wanting:
             delivery = self._core.queue.take(slots.room_for)
         if delivery is not None:
             self._take(carrier, delivery)
@@ -123,8 +125,7 @@ class Carriers:
                     meter.start(scope, now)
                 if delivery.cut is not None:
                     scope.cancel(reason=delivery.cut.text)
-                self._observer.dispatched(delivery)
-                verdict = await enter(delivery)
+                verdict = await enter(delivery, self._observer)
                 if delivery.cut is None and type(verdict) is not Raised:
                     if meter is not None:
                         meter.stop(scope, trio.current_time())

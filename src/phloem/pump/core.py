@@ -219,7 +219,7 @@ class Core:
         self.check(turn)
 
     def cut_conversation(self, conversation: Conversation, state: ConversationState, cause: Cause) -> None:
-        """End a whole conversation from outside. One that waits for its next turn ends when its block is left."""
+        """End a whole conversation from outside; one without a live turn when its block is left."""
         if conversation.over or conversation.cut is not None:
             return
         conversation.cut, conversation.cut_state = cause, state

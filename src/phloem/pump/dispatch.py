@@ -15,6 +15,7 @@ from phloem.guarding import Raised, guarded
 from phloem.messages import HandlerMetadata
 
 from .conversation import Delivery
+from .observer import Observer
 
 __all__ = ["OVERRAN", "Running", "context_for", "current_dispatch", "enter", "why"]
 
@@ -59,9 +60,10 @@ def context_for(pump: object, delivery: Delivery) -> Context:
     return context
 
 
-async def enter(delivery: Delivery) -> Any:
+async def enter(delivery: Delivery, observer: Observer) -> Any:
     """The handler's result, or ``Raised``. Cancelled goes on, also before the handler is entered."""
     await trio.lowlevel.checkpoint_if_cancelled()
+    observer.dispatched(delivery)
     listener, sender = delivery.listener, delivery.sender
     metadata = HandlerMetadata(
         delivery.thread.id,

@@ -78,7 +78,7 @@ class Door:
     async def enter(
         self, examine: Examine, sender: str, budgets: Budgets | None, conversation: Conversation | None
     ) -> Turn:
-        """Into the books, in the sync stretch after the last await; raises MessageRejected if nothing went on."""
+        """Into the books, in the sync stretch after the last await. MessageRejected: nothing went on."""
         core, intake = self._core, self._pump.intake
         if conversation is None:
             self.check_sender(sender)
@@ -108,7 +108,7 @@ class Door:
         return turn
 
     def payload(self, payload: Any, to: str | None) -> Examine:
-        """Steps 6 and 7 for an object of the caller's. A class that is no payload is the caller's own fault."""
+        """Steps 6 and 7 for an object. A class that is no payload is the caller's fault: ContractError."""
         contract_of(type(payload))
 
         async def examine() -> list[Checked]:
@@ -157,7 +157,7 @@ class Door:
                 turn.waiters.remove(tell)
 
     def check_sender(self, sender: str) -> None:
-        lowered = sender.lower()
+        lowered = sender.casefold()
         wrong = (
             not lowered.strip()
             or len(sender) > MAX_NAME
@@ -168,16 +168,16 @@ class Door:
         )
         if wrong:
             raise SenderRefused(
-                f"sender: found {quoted(repr(sender))}, expected 1 to {MAX_NAME} characters that are no listener's "
-                f"name and not {SYSTEM!r}"
+                f"sender: found {quoted(repr(sender))}, expected 1 to {MAX_NAME} characters that are neither a "
+                f"listener's name nor {SYSTEM!r}"
             )
 
     def refuse_inside(self, what: str) -> None:
         delivery = current_dispatch(self._core)
         if delivery is not None:
             raise WouldDeadlock(
-                f"{what} inside a dispatch of {delivery.listener.key!r} waits for work that may need its place; "
-                "forward with HandlerResponse(payload, to=…) instead, the answer comes back to this thread"
+                f"{what} inside a dispatch of {delivery.listener.key!r} waits for work that may need its "
+                "place; forward with HandlerResponse(payload, to=…), the answer comes back to this thread"
             )
 
     def _refuse_closed(self) -> None:

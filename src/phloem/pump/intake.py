@@ -47,7 +47,7 @@ class Intake:
             self._put_seat.send_nowait(None)
         self._give_slot, self._slot = trio.open_memory_channel[object](0)
         self._freed = freed
-        self._parsing = 0  # documents that hold a slot
+        self.parsing = 0  # long documents that hold a slot
         self._readers = 0  # documents that wait for one
         self._breathed = 0.0
         self.closed = False
@@ -80,7 +80,7 @@ class Intake:
             self._seats.receive_nowait()
         except trio.WouldBlock:
             raise WouldDeadlock(
-                "no seat is free, and a handler that waits for one may hold up whoever has it; forward instead"
+                "no seat is free, and a handler that waits for one may hold up who has it; forward instead"
             ) from None
         except trio.ClosedResourceError:
             raise OrganismClosed("the organism takes no more messages") from None
@@ -109,14 +109,14 @@ class Intake:
             job = partial(self._pipeline.read_bytes, data)
             return await trio.to_thread.run_sync(job, limiter=self._slots.threads)
         finally:
-            self._parsing -= 1
+            self.parsing -= 1
             self._slots.pipelines.release_on_behalf_of(token)
             self._freed()
 
     def serve(self) -> bool:
         """Hand a free slot to the document that waits longest for one; True if there was one to serve."""
-        if self._parsing:
-            self._breathe()
+        if self.parsing:
+            self.breathe()
         if not self._readers or not self._room() or not self._slot.statistics().tasks_waiting_receive:
             return False
         self._give_slot.send_nowait(self._occupy())  # to a waiting receiver, so never lost on the way
@@ -136,15 +136,16 @@ class Intake:
 
     def _room(self) -> bool:
         slots = self._slots
-        return self._parsing < slots.threads.total_tokens and slots.pipelines.available_tokens > 0
+        return self.parsing < slots.threads.total_tokens and slots.pipelines.available_tokens > 0
 
     def _occupy(self) -> object:
         token = object()
         self._slots.pipelines.acquire_on_behalf_of_nowait(token)
-        self._parsing += 1
+        self.parsing += 1
         return token
 
-    def _breathe(self) -> None:
+    def breathe(self) -> None:
+        """Let a parse thread have the GIL for a moment, now and then."""
         now = time.perf_counter()
         if now - self._breathed > BREATHE_EVERY:
             time.sleep(BREATH)

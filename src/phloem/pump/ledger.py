@@ -96,7 +96,7 @@ class Ledger:
 @final
 @dataclass(frozen=True, slots=True)
 class Overrun:
-    """A budget that does not hold what was asked of it. ``whole``: the conversation ends, not its turn only."""
+    """A budget that was asked for more than it has. ``whole``: the conversation ends, not its turn only."""
 
     cause: Cause
     whole: bool

@@ -44,7 +44,7 @@ class Passed:
 
 @final
 class Refused:
-    """A payload that did not get through. ``miss``: nobody takes it, and ``detail`` (for the log) says why."""
+    """A payload that did not get through. ``miss``: nobody takes it; ``detail``, for the log, says why."""
 
     __slots__ = ("detail", "faults", "listener", "miss", "outbound", "tag", "text", "to")
 
@@ -88,7 +88,7 @@ class Pipeline:
         return mended.root, mended.mends
 
     def open_document(self, root: Element) -> tuple[str | None, str | None, tuple[Element, ...]]:
-        """Steps 3 and 4: (claimed sender, to, payload elements). A bare payload is its own. Raises InvalidMessage."""
+        """Steps 3 and 4: (claimed sender, to, payloads). A bare payload is its own. Raises InvalidMessage."""
         if not is_envelope(root):
             return None, None, (root,)
         envelope = self._envelopes.read(root)
@@ -117,7 +117,7 @@ class Pipeline:
         return [self._read(listener, tag, text, element) for listener in found]
 
     def from_raw(self, data: bytes, sender: Listener) -> Iterator[Checked]:
-        """Steps 2 to 7 for a handler's bytes: payloads and envelopes side by side, or one document to mend."""
+        """Steps 2 to 7 for a handler's bytes: payloads and envelopes side by side, or one to mend."""
         try:
             roots = self._roots(data)
         except InvalidMessage as invalid:
@@ -135,20 +135,20 @@ class Pipeline:
                 yield from self.from_element(element, to, sender)
 
     def to_caller(self, payload: Any, caller: Listener) -> Checked:
-        """A respond: encoded, and read by the contract of the listener that called. Raises as from_payload."""
+        """A respond: encoded, and read by its caller's contract. Raises as from_payload."""
         contract = self.contract(type(payload))
         text = contract.encode(payload)
-        if contract.tag.lower() not in caller.by_tag:
+        if contract.tag.casefold() not in caller.by_tag:
             miss = Miss(f"the caller {caller.key!r} does not take {contract.tag}")
             return _missed(contract.tag, None, text, miss)
         return self._read(caller, contract.tag, text, self._parser.parse_own(text))
 
     def to_root(self, payload: Any, responder: Listener) -> Any | Refused:
-        """A respond at the root: checked against what its listener declares, decoded afresh. Raises as from_payload."""
+        """A respond at the root: read by what its listener declares, or its own. Raises as from_payload."""
         contract = self.contract(type(payload))
         text = contract.encode(payload)
         if responder.responds_with is not None:
-            agreed = {own.tag.lower(): own for own in responder.responds_with}.get(contract.tag.lower())
+            agreed = {own.tag.casefold(): own for own in responder.responds_with}.get(contract.tag.casefold())
             if agreed is None:
                 names = " or ".join(own.tag for own in responder.responds_with)
                 fault = Fault(HuhCode.UNEXPECTED_ELEMENT, f"/{contract.tag}", contract.tag, names)
@@ -164,7 +164,7 @@ class Pipeline:
         return contract.read(self._parser.parse_own(text))
 
     def _read(self, listener: Listener, tag: str, text: str, element: Element) -> Checked:
-        contract = listener.by_tag[tag.lower()]
+        contract = listener.by_tag[tag.casefold()]
         try:
             return Passed(listener, contract, contract.read(element), text)
         except InvalidMessage as invalid:

@@ -94,7 +94,7 @@ class Pump:
         await self._idle.wait()
 
     def ask_to_stop(self, grace: float) -> None:
-        """Close the intake and drain for at most ``grace`` seconds from now. The shortest grace asked for holds."""
+        """Close the intake, drain for at most ``grace`` seconds. The shortest grace asked for holds."""
         if not self._stop.is_set():
             self.intake.close()
             self.observer.phase("draining")
@@ -132,7 +132,7 @@ class Pump:
             self._sweep()
 
     async def watch(self) -> None:
-        """Name the handlers that were cancelled by a stop and do not leave. Shielded: it ends with the stop."""
+        """Name the handlers that a stop cancelled and that do not leave. Shielded: it ends with the stop."""
         with trio.CancelScope(shield=True):
             await self._stop.wait()
             while not self._stopped.is_set():

@@ -49,8 +49,8 @@ class Listener:
 
     def __post_init__(self) -> None:
         peers = () if self.peers is None and self.is_agent else self.peers
-        allowed = None if peers is None else frozenset(name.lower() for name in (*peers, self.name))
-        object.__setattr__(self, "by_tag", {contract.tag.lower(): contract for contract in self.contracts})
+        allowed = None if peers is None else frozenset(name.casefold() for name in (*peers, self.name))
+        object.__setattr__(self, "by_tag", {contract.tag.casefold(): contract for contract in self.contracts})
         object.__setattr__(self, "allowed", allowed)
 
     @property
@@ -87,33 +87,33 @@ class Routes:
         self._takers: dict[str, tuple[Listener, ...]] = {}
         self.table: dict[str, list[Listener]] = {}
         for listener in listeners:
-            name = listener.name.lower()
+            name = listener.name.casefold()
             self._names[name] = (*self._names.get(name, ()), listener)
-            for tag in listener.by_tag:
+            for tag, contract in listener.by_tag.items():
                 self._pairs[name, tag] = (*self._pairs.get((name, tag), ()), listener)
                 self._takers[tag] = (*self._takers.get(tag, ()), listener)
-                self.table.setdefault(f"{name}.{tag}", []).append(listener)
+                self.table.setdefault(f"{listener.name}.{contract.tag}".lower(), []).append(listener)
 
     def __contains__(self, name: str) -> bool:
-        return name.lower() in self._names
+        return name.casefold() in self._names
 
     def find(self, tag: str, to: str | None, sender: Listener | None) -> tuple[Listener, ...] | Miss:
         """Who takes a payload of that tag, sent by that listener (None: a stranger)."""
         allowed = None if sender is None else sender.allowed
         if to is None:
             return self._by_tag(tag, allowed)
-        name = to.lower()
+        name = to.casefold()
         if allowed is not None and name not in allowed:
             return Miss(f"{to!r} is not among its peers")
-        found = self._pairs.get((name, tag.lower()))
+        found = self._pairs.get((name, tag.casefold()))
         if found is None:
             return Miss(f"{to!r} does not take {tag}" if name in self._names else f"there is no {to!r}")
         return found
 
     def _by_tag(self, tag: str, allowed: frozenset[str] | None) -> tuple[Listener, ...] | Miss:
-        takers = self._takers.get(tag.lower(), ())
+        takers = self._takers.get(tag.casefold(), ())
         if allowed is not None:
-            takers = tuple(taker for taker in takers if taker.name.lower() in allowed)
+            takers = tuple(taker for taker in takers if taker.name.casefold() in allowed)
         if not takers:
             return Miss(f"nobody takes {tag}")
         if len(takers) > 1 and not all(taker.broadcast for taker in takers):
@@ -127,6 +127,6 @@ def twin_keys(names: Sequence[str]) -> list[str]:
     seen: dict[str, int] = {}
     keys: list[str] = []
     for name in names:
-        count = seen[name.lower()] = seen.get(name.lower(), 0) + 1
+        count = seen[name.casefold()] = seen.get(name.casefold(), 0) + 1
         keys.append(name if count == 1 else f"{name}#{count}")
     return keys

@@ -1,0 +1,162 @@
+"""phloem: a message pump for organisms of agents, grown in Trio nurseries.
+
+The front door: decides which names are public and where each lives. Loads a name only
+when it is asked for, so that ``phloem --help`` loads neither trio nor lxml. For those
+who use phloem; nobody inside comes in this way.
+"""
+
+# The house, from the outermost ring inwards; an outer ring imports inner ones only.
+#
+#   cli/            one file per command
+#   organism        open_organism(): the only file that knows every part
+#   loading         organism.yaml -> OrganismConfig; every fault at once
+#   pump/           the life of a message: routing, run queue, dispatch, replies, ledger
+#   contract/       dataclass <-> element <-> XSD <-> words for a model        no trio
+#   wire/           bytes <-> envelope: the parser, the limits, the repair     no trio
+#   memory/         what an organism remembers of a conversation               no trio
+#   guarding        the one place that catches whatever user code raises
+#   config          OrganismConfig, ListenerConfig, limits; reads no file
+#   errors          the error tree, by who is to blame
+#   messages        what handlers see and return, and the ports as protocols
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AbandonedMessage",
+    "Budgets",
+    "CallerError",
+    "Cause",
+    "Clock",
+    "ConfigurationError",
+    "ConfigurationFault",
+    "Contract",
+    "ContractError",
+    "Conversation",
+    "ConversationFailed",
+    "ConversationState",
+    "DeadLetter",
+    "Doc",
+    "Fault",
+    "HandlerMetadata",
+    "HandlerResponse",
+    "Huh",
+    "HuhCode",
+    "Ids",
+    "InternalError",
+    "InvalidMessage",
+    "Listener",
+    "ListenerConfig",
+    "MessageRejected",
+    "NoResponse",
+    "Observer",
+    "Organism",
+    "OrganismClosed",
+    "OrganismConfig",
+    "Outcome",
+    "OutcomeForgotten",
+    "Pattern",
+    "PhloemError",
+    "Random",
+    "Receipt",
+    "SenderError",
+    "SenderRefused",
+    "ShutdownReport",
+    "SystemError",
+    "ThreadScheduling",
+    "WireLimits",
+    "WorldError",
+    "WouldDeadlock",
+    "__version__",
+    "example",
+    "load_config",
+    "open_organism",
+    "parse_element",
+    "to_element",
+    "xmlify",
+    "xsd",
+]
+
+if TYPE_CHECKING:
+    from .config import Budgets, ListenerConfig, OrganismConfig, ThreadScheduling, WireLimits
+    from .contract import Contract, Doc, Pattern, example, parse_element, to_element, xmlify, xsd
+    from .errors import (
+        CallerError,
+        ConfigurationError,
+        ConfigurationFault,
+        ContractError,
+        ConversationFailed,
+        InternalError,
+        InvalidMessage,
+        MessageRejected,
+        NoResponse,
+        OrganismClosed,
+        OutcomeForgotten,
+        PhloemError,
+        SenderError,
+        SenderRefused,
+        WorldError,
+        WouldDeadlock,
+    )
+    from .loading import load_config
+    from .messages import (
+        AbandonedMessage,
+        Cause,
+        Clock,
+        ConversationState,
+        DeadLetter,
+        Fault,
+        HandlerMetadata,
+        HandlerResponse,
+        Huh,
+        HuhCode,
+        Ids,
+        Outcome,
+        Random,
+        Receipt,
+        ShutdownReport,
+        SystemError,
+    )
+    from .organism import Conversation, Organism, open_organism
+    from .pump import Listener, Observer
+else:  # type checkers see the imports above, and so a misspelt name as an error
+    from importlib import import_module
+    from types import MappingProxyType
+
+    _HOME = MappingProxyType(
+        {
+            name: module
+            for module, names in (
+                (".config", "Budgets ListenerConfig OrganismConfig ThreadScheduling WireLimits"),
+                (".contract", "Contract Doc Pattern example parse_element to_element xmlify xsd"),
+                (
+                    ".errors",
+                    "CallerError ConfigurationError ConfigurationFault ContractError ConversationFailed "
+                    "InternalError InvalidMessage MessageRejected NoResponse OrganismClosed "
+                    "OutcomeForgotten PhloemError SenderError SenderRefused WorldError WouldDeadlock",
+                ),
+                (".loading", "load_config"),
+                (
+                    ".messages",
+                    "AbandonedMessage Cause Clock ConversationState DeadLetter Fault HandlerMetadata "
+                    "HandlerResponse Huh HuhCode Ids Outcome Random Receipt ShutdownReport SystemError",
+                ),
+                (".organism", "Conversation Organism open_organism"),
+                (".pump", "Listener Observer"),
+            )
+            for name in names.split()
+        }
+    )
+
+    def __getattr__(name):
+        if (module := _HOME.get(name)) is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(module, __name__), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

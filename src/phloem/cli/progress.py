@@ -1,0 +1,78 @@
+"""What a person sees of a batch: a bar on a terminal, and the summary at its end.
+
+Decides the words. Never draws where stderr is no terminal, and never touches stdout. For ``run``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import trio
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from phloem.messages import ConversationState
+
+from .batch import Batch, BatchEnd, ledger_line
+
+__all__ = ["drawn_progress", "summary"]
+
+_EVERY: Final = 0.1  # seconds between two drawings: smooth enough, and no load
+_ABANDONED: Final = 10  # abandoned messages named one by one
+
+
+class drawn_progress:  # noqa: N801 - called like the function it stands for
+    """Draws the bar beside a batch: ``drawn_progress(size)`` is the batch's ``watch``."""
+
+    def __init__(self, size: int | None) -> None:
+        self._size = size
+
+    async def __call__(self, batch: Batch) -> None:
+        """Until cancelled."""
+        columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as bar:
+            task = bar.add_task("reading", total=self._size)
+            while True:
+                bar.update(
+                    task,
+                    completed=batch.source.consumed,
+                    description=_counts(batch.end) or "reading",
+                    refresh=True,
+                )
+                await trio.sleep(_EVERY)
+
+
+def wanted() -> bool:
+    """Whether anybody would see a bar."""
+    return sys.stderr.isatty()
+
+
+def summary(end: BatchEnd, seconds: float) -> Iterator[str]:
+    """The lines that tell how a batch ended."""
+    total = end.tally.total
+    told = f"{total:,} message{'' if total == 1 else 's'}"
+    if counts := _counts(end):
+        told += f": {counts}"
+    if end.tally.refused:
+        told += f"; {end.tally.refused:,} parts of them rejected"
+    if end.tally.dead_letters:
+        told += f"; {end.tally.dead_letters:,} dead letters"
+    yield f"{told}; {seconds:.1f} s"
+    if end.report is not None:
+        yield ledger_line(end.report)
+        abandoned = end.report.abandoned_messages
+        for row in abandoned[:_ABANDONED]:
+            yield f"  abandoned while {row.state}: {row.payload} to {row.listener} ({row.id})"
+        if len(abandoned) > _ABANDONED:
+            yield f"  and {len(abandoned) - _ABANDONED:,} more"
+    if not end.all_read:
+        yield f"the input after message {end.taken:,} was not taken"
+
+
+def _counts(end: BatchEnd) -> str:
+    states = end.tally.states
+    return ", ".join(
+        f"{states[each]:,} {each.replace('_', ' ')}" for each in ConversationState if each in states
+    )

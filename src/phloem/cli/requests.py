@@ -1,0 +1,215 @@
+"""One piece of input -> one message for the organism, or what is wrong with it. Pure.
+
+Decides what a line of NDJSON may say: ``id``, ``to``, ``type`` and one of ``payload``
+(fields) and ``xml`` (one bare payload). Builds envelopes, never pastes them; whether a
+payload is any good is the organism's to say. For ``batch``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast, final
+
+from phloem.config import WireLimits
+from phloem.errors import InvalidMessage
+from phloem.messages import Fault, HuhCode
+from phloem.wire.envelope import is_envelope, write_envelope
+from phloem.wire.parsing import Parser, canonical
+
+from .fields import FieldTable
+from .lines import Piece
+from .scalars import Digits, shown
+
+__all__ = ["NOT_JSON", "MessageId", "Refused", "Request", "RequestReader", "Taker"]
+
+NOT_JSON: Final = "not-json"  # the one code of ours beside the standard ones
+_KEYS: Final = ("id", "to", "type", "payload", "xml")
+_LONGEST_ID: Final = 256  # characters; ids come back in every result line
+MessageId = str | int
+
+
+class _Contract(Protocol):
+    @property
+    def payload_class(self) -> type: ...
+    @property
+    def tag(self) -> str: ...
+
+
+class Taker(Protocol):
+    """What is looked at of a listener."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def contracts(self) -> tuple[_Contract, ...]: ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A message to be: a typed payload for ``to``, or (``payload`` None) a whole envelope in ``xml``."""
+
+    id: MessageId
+    to: str | None = None
+    payload: Any = None
+    xml: bytes = b""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A line that never became a message, and every reason."""
+
+    id: MessageId
+    faults: tuple[Fault, ...]
+    original: str
+
+
+class _Repeated(ValueError):
+    """A key stands twice in one object."""
+
+
+@final
+class RequestReader:
+    """Knows what the listeners take. One per run."""
+
+    def __init__(
+        self, listeners: Iterable[Taker], table: FieldTable, *, sender: str, limits: WireLimits
+    ) -> None:
+        self._table = table
+        self._sender = sender
+        self._parser = Parser(limits)
+        self._takes: dict[str, dict[str, type]] = {}  # names and tags are compared without case
+        self._names: list[str] = []
+        for listener in listeners:
+            if listener.name not in self._names:
+                self._names.append(listener.name)
+            classes = self._takes.setdefault(listener.name.lower(), {})
+            for contract in listener.contracts:
+                classes.setdefault(contract.tag.lower(), contract.payload_class)
+
+    def read_envelope(self, piece: Piece) -> Request:
+        """An XML document as it is: the organism judges it."""
+        return Request(piece.number, xml=piece.content)
+
+    def read_line(self, piece: Piece) -> Request | Refused:
+        """One line of NDJSON. Never raises for what the line says."""
+        name: MessageId = piece.number
+        try:
+            line = _parse(piece)
+        except InvalidMessage as error:
+            return Refused(name, error.faults, _original(piece))
+        try:
+            faults = [_unknown_key(key) for key in line if key not in _KEYS]
+            given = line.get("id")
+            if (isinstance(given, str) and len(given) <= _LONGEST_ID) or type(given) is int:
+                name = str(given) if isinstance(given, Digits) else given
+            elif given is not None:
+                faults.append(
+                    Fault(
+                        HuhCode.TYPE,
+                        "id",
+                        shown(given),
+                        f"a whole number, or at most {_LONGEST_ID} characters",
+                    )
+                )
+            faults += [
+                Fault(HuhCode.TYPE, key, shown(line[key]), "a string")
+                for key in ("to", "type", "xml")
+                if key in line and line[key] is not None and type(line[key]) is not str
+            ]
+            if faults:
+                raise InvalidMessage(faults)
+            return self._request(name, line)
+        except InvalidMessage as error:
+            return Refused(name, error.faults, _original(piece))
+
+    def _request(self, name: MessageId, line: Mapping[str, Any]) -> Request:
+        to, xml = line.get("to"), line.get("xml")
+        if ("payload" in line) == (xml is not None):
+            found = "both" if xml is not None else "neither"
+            raise InvalidMessage([Fault(HuhCode.NO_PAYLOAD, "payload", found, '"payload" or "xml"')])
+        if xml is not None:
+            if to is None:
+                return Request(name, xml=xml.encode())  # an envelope says itself where it goes
+            return Request(name, xml=self._enveloped(to, xml))
+        kind = self._class(to, line.get("type"))
+        return Request(name, to, self._table.read(kind, line["payload"]))
+
+    def _enveloped(self, to: str, xml: str) -> bytes:
+        root = self._parser.parse(xml)
+        if is_envelope(root) or str(root.tag).startswith("{"):
+            found = "an envelope" if is_envelope(root) else f"the tag {shown(str(root.tag))}"
+            raise InvalidMessage(
+                [Fault(HuhCode.ENVELOPE, "xml", found, 'a bare payload in no namespace beside "to"')]
+            )
+        return write_envelope(sender=self._sender, to=to, thread=None, payloads=[canonical(root)])
+
+    def _class(self, to: str | None, kind: str | None) -> type:
+        """Which payload class the fields are of: the listener's only one, or the named one."""
+        if to is not None and to.lower() not in self._takes:
+            expected = "a listener: " + ", ".join(self._names[:20])
+            raise InvalidMessage([Fault(HuhCode.ROUTING, "to", shown(to), expected)])
+        classes = self._takes[to.lower()] if to is not None else self._all_classes()
+        if kind is None and len(classes) == 1:
+            return next(iter(classes.values()))
+        if kind is not None and (found := classes.get(kind.rpartition(".")[2].lower())) is not None:
+            return found
+        known = ", ".join(each.__name__ for each in list(classes.values())[:20])
+        told = "nothing" if kind is None else shown(kind)
+        code = HuhCode.MISSING_ELEMENT if kind is None else HuhCode.ROUTING
+        raise InvalidMessage([Fault(code, "type", told, f"one of {known}")])
+
+    def _all_classes(self) -> dict[str, type]:
+        return {tag: kind for classes in self._takes.values() for tag, kind in classes.items()}
+
+
+def _parse(piece: Piece) -> dict[str, Any]:
+    where = f"line {piece.line}"
+    try:
+        text = piece.content.decode("utf-8")
+        line: Any = json.loads(
+            text, parse_float=Digits, parse_constant=_no_constant, object_pairs_hook=_without_repeats
+        )
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{piece.content[error.start]:02x} at {error.start + 1}"
+        raise InvalidMessage([Fault(HuhCode.BAD_CHAR, where, found, "UTF-8")]) from error
+    except json.JSONDecodeError as error:
+        found = (
+            shown(error.doc[error.pos : error.pos + 40])
+            if error.pos < len(error.doc)
+            else "the end of the line"
+        )
+        where = f"{where}, column {error.colno}"
+        raise InvalidMessage([Fault(NOT_JSON, where, found, f"JSON ({error.msg})")]) from error
+    except _Repeated as error:
+        raise InvalidMessage(
+            [Fault(HuhCode.DUPLICATE_ELEMENT, where, str(error), "each key once")]
+        ) from error
+    except (ValueError, RecursionError) as error:  # a number of 4,300 digits, NaN, lists a thousand deep
+        raise InvalidMessage([Fault(NOT_JSON, where, str(error)[:60], "JSON that can be held")]) from error
+    if not isinstance(line, dict):
+        raise InvalidMessage([Fault(NOT_JSON, where, shown(line), "an object")])
+    return cast("dict[str, Any]", line)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Repeated(f"{shown(next(key for key in keys if keys.count(key) > 1))} twice")
+    return result
+
+
+def _no_constant(text: str) -> object:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _unknown_key(key: str) -> Fault:
+    return Fault(HuhCode.UNEXPECTED_ELEMENT, key[:60], f"a key {shown(key)}", ", ".join(_KEYS))
+
+
+def _original(piece: Piece) -> str:
+    return piece.content[:8_000].decode("utf-8", "replace")[:2_000]  # a Huh quotes so much

@@ -1,0 +1,148 @@
+"""``phloem run``: an organism.yaml and a batch of messages in, one accounted result per message out.
+
+Decides which files are opened, and that nothing is written before the configuration is
+known to be good. The work is ``batch``'s.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from .shell import Settings, common_options, pass_settings
+
+if TYPE_CHECKING:
+    from .batch import BatchEnd
+
+__all__ = ["command"]
+
+REORDER_WINDOW: Final = 1_000  # messages read ahead of the slowest: as many as have seats by default
+_STDIN, _STDOUT = 0, 1
+
+
+@click.command("run")
+@click.argument("file", type=click.Path())
+@click.option("--batch", required=True, metavar="IN", help="NDJSON or XML messages; - is stdin.")
+@click.option(
+    "--out", default="-", metavar="OUT", show_default=True, help="Where results go, as NDJSON; - is stdout."
+)
+@click.option("--dead-letters", metavar="FILE", help="Write every dead letter there, as NDJSON.")
+@click.option("--unordered", is_flag=True, help="Write results as they come instead of in input order.")
+@click.option(
+    "--reorder-window",
+    type=click.IntRange(min=1),
+    default=REORDER_WINDOW,
+    metavar="N",
+    show_default=True,
+    help="Read at most N messages ahead of the slowest.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Drain for this long after a signal  [default: shutdown_grace of FILE]",
+)
+@click.option("--allow-dead-letters", is_flag=True, help="Dead letters do not make the exit code 5.")
+@common_options
+@pass_settings
+def command(
+    settings: Settings,
+    file: str,
+    batch: str,
+    out: str,
+    dead_letters: str | None,
+    unordered: bool,
+    reorder_window: int,
+    grace: float | None,
+    allow_dead_letters: bool,
+) -> int:
+    """Run the organism in FILE over a batch of messages.
+
+    \b
+    A line of the batch:
+      {"id"?: 7, "to": "greeter", "payload": {"name": "Ada"}}
+      {"to": "greeter", "type": "Greeting", "payload": {"name": "Ada"}}
+      {"to": "greeter", "xml": "<Greeting><Name>Ada</Name></Greeting>"}
+    or XML: <message> envelopes, alone, one after the other, or within <messages>.
+
+    A line that cannot be read is a result of state "rejected". The first Ctrl-C or SIGTERM
+    takes no more input and drains, the second stops at once; both write what is known of
+    every message taken.
+    """
+    import trio
+
+    from phloem.loading import importable, load_config, unbuilt
+
+    from .batch import run_batch
+    from .progress import drawn_progress, summary, wanted
+    from .source import StreamSource
+    from .writing import ResultWriter
+
+    settings.start_logging()
+    config = load_config(file)
+    for sentence in unbuilt(config):
+        settings.note(f"phloem: {sentence}")
+    with ExitStack() as stack:
+        incoming = stack.enter_context(_opened(batch, os.O_RDONLY, _STDIN))
+        _refuse_same(batch, incoming, (file, out, dead_letters))
+        outgoing = stack.enter_context(_opened(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _STDOUT))
+        letters = None
+        if dead_letters is not None:
+            letters = stack.enter_context(
+                _opened(dead_letters, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _STDOUT)
+            )
+        stack.enter_context(importable(os.path.dirname(os.path.abspath(file))))
+        writer = ResultWriter(outgoing, letters, window=reorder_window, ordered=not unordered)
+        watch = drawn_progress(_size(incoming)) if wanted() and not settings.quiet else None
+        started = time.perf_counter()
+
+        async def program() -> BatchEnd:
+            return await run_batch(config, StreamSource(incoming), writer, grace=grace, watch=watch)
+
+        end = trio.run(program)
+    for line in summary(end, time.perf_counter() - started):
+        settings.note(line)
+    if end.read_failure is not None:
+        click.echo(f"phloem: {batch}: cannot be read: {end.read_failure.strerror}", err=True)
+    if end.write_failure is not None and not isinstance(end.write_failure, BrokenPipeError):
+        click.echo(f"phloem: results cannot be written: {end.write_failure.strerror}", err=True)
+    return end.exit_code(allow_dead_letters=allow_dead_letters)
+
+
+@contextmanager
+def _opened(path: str, flags: int, standard: int) -> Iterator[int]:
+    """A file's descriptor, or the standard one for ``-``. Raises OSError."""
+    if path == "-":
+        yield standard
+        return
+    descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_same(batch_file: str, incoming: int, others: tuple[str | None, ...]) -> None:
+    """Results written over what they are read from would lose it."""
+    regular = [("--batch", batch_file, os.fstat(incoming))]
+    for name, path in zip(("FILE", "--out", "--dead-letters"), others, strict=True):
+        if path is None or path == "-" or not os.path.exists(path):
+            continue
+        status = os.stat(path)
+        for other_name, other, other_status in regular:
+            if stat.S_ISREG(status.st_mode) and os.path.samestat(status, other_status):
+                raise click.UsageError(
+                    f"{name} {path} is the same file as {other_name} {other}", click.get_current_context()
+                )
+        regular.append((name, path, status))
+
+
+def _size(descriptor: int) -> int | None:
+    status = os.fstat(descriptor)
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -1,0 +1,138 @@
+"""What every command shares: options, logging, and how an error reaches a person.
+
+Decides that an error first says its cause in one line on stderr, that ``--traceback`` shows
+the rest, and which exit code it means. Imports nothing heavy: ``phloem --help`` reads it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, cast, final
+
+import click
+
+from phloem.errors import CallerError, ConfigurationError, SenderError
+
+from .exit_codes import ExitCode
+
+__all__ = ["LOG_LEVELS", "Settings", "common_options", "complain", "pass_settings"]
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+_LONGEST_CAUSE: Final = 500  # characters of the one line; --traceback has the rest
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@final
+@dataclass(slots=True)
+class Settings:
+    """The options that every command takes."""
+
+    traceback: bool = False
+    quiet: bool = False
+    log_level: str = "warning"
+
+    def note(self, text: str) -> None:
+        """A line for a person, on stderr; nothing under ``--quiet``."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def start_logging(self) -> None:
+        """Log records go to stderr from here on."""
+        handler = _StderrHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+        root = logging.getLogger()
+        root.addHandler(handler)
+        root.setLevel(self.log_level.upper())
+
+
+pass_settings = click.make_pass_decorator(Settings)
+
+
+class _StderrHandler(logging.StreamHandler[Any]):
+    """Looks stderr up at each record: a progress bar puts itself in its place for a while."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+
+def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
+    # Only what was said counts: the same option stands on the group and on the command.
+    name = option.name or ""
+    if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+        setattr(context.find_object(Settings), name, value)
+
+
+def common_options(function: _Function) -> _Function:
+    """``--traceback``, ``--quiet``, ``--log-level``: before the command's name or after it."""
+    levels = click.Choice(LOG_LEVELS, case_sensitive=False)
+    shared: dict[str, Any] = {"callback": _remember, "expose_value": False}
+    for option in (
+        click.option("--traceback", is_flag=True, help="Show the whole traceback of an error.", **shared),
+        click.option(
+            "--quiet", "-q", is_flag=True, help="No progress and no summary; errors only.", **shared
+        ),
+        click.option(
+            "--log-level", type=levels, help="Log from this level on to stderr  [default: warning]", **shared
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def complain(error: BaseException, settings: Settings) -> ExitCode:
+    """Say on stderr what went wrong, its cause first, and which exit code that is."""
+    members = list(_members(error))
+    if all(isinstance(each, (KeyboardInterrupt, click.Abort)) for each in members):
+        return ExitCode.INTERRUPTED
+    if any(isinstance(each, BrokenPipeError) for each in members):
+        return ExitCode.USAGE  # whoever read our output has left; they know
+    for member in members:
+        click.echo(f"phloem: {_cause(member)}", err=True)
+        if isinstance(member, ConfigurationError) and len(member.faults) > 1:
+            for fault in member.faults:
+                click.echo(f"  {fault}", err=True)
+        elif isinstance(member, click.UsageError) and member.ctx is not None:
+            click.echo(f"Try '{member.ctx.command_path} --help'.", err=True)
+    codes = {_code(member) for member in members}
+    if settings.traceback:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    elif ExitCode.FAILED in codes:
+        click.echo("--traceback shows where it happened.", err=True)
+    return ExitCode.USAGE if ExitCode.USAGE in codes else max(codes)
+
+
+def _members(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for member in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from _members(member)
+    else:
+        yield error
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, ConfigurationError) and len(error.faults) > 1:
+        return f"the configuration has {len(error.faults)} faults"
+    if isinstance(error, click.ClickException):
+        text = error.format_message()
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    elif isinstance(error, (CallerError, SenderError)):
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {error}"
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_CAUSE else text[: _LONGEST_CAUSE - 1] + "…"
+
+
+def _code(error: BaseException) -> ExitCode:
+    if isinstance(error, (click.ClickException, CallerError, OSError)):
+        return ExitCode.USAGE
+    return ExitCode.UNDELIVERED if isinstance(error, SenderError) else ExitCode.FAILED

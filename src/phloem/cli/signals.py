@@ -1,0 +1,62 @@
+"""SIGINT and SIGTERM: the first asks for an end, the second makes one.
+
+Decides which signal counts as which. The first sets an event in the loop. The second acts
+in the signal handler itself, because a loop that a handler keeps busy would never hear of
+it: it runs ``at_once`` and leaves the process. For ``batch``, in the main thread.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final, final
+
+import trio
+
+from .exit_codes import Tally, exit_code
+
+__all__ = ["Signals", "watched_signals"]
+
+_WATCHED: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+@final
+class Signals:
+    """What has been received. ``at_once`` is called by the second one, and must not raise."""
+
+    def __init__(self) -> None:
+        self.received: tuple[signal.Signals, ...] = ()
+        self.first = trio.Event()
+        self.at_once: Callable[[], None] = lambda: None
+
+
+@contextmanager
+def watched_signals() -> Iterator[Signals]:
+    """Signals until the block is left. Inside ``trio.run``; does nothing outside the main thread."""
+    signals, token = Signals(), trio.lowlevel.current_trio_token()
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        signals.received += (signal.Signals(number),)
+        if len(signals.received) == 1:
+            token.run_sync_soon(signals.first.set, idempotent=True)
+            return
+        try:
+            signals.at_once()
+        finally:
+            os._exit(exit_code(Tally(), signals=signals.received))
+
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    before = {number: signal.getsignal(number) for number in _WATCHED}
+    for number in _WATCHED:
+        signal.signal(number, receive)
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,34 @@
+"""dataclass <-> element <-> XSD <-> words for a model.
+
+names        field name -> element name
+patterns     regular expressions that mean the same to Python and XSD
+constraints  what Annotated says: Doc, Pattern, bounds, lengths
+types        one table of scalars: Python <-> XSD <-> text
+plans        the shape of a class as a tree; everything below reads it
+analysis     dataclass -> plan; refusals
+schema       plan -> XSD
+codec        instance <-> element, with every fault
+compiled     the same as generated code, for what has no fault
+foreign      classes that bring their own XSD
+example      a message to copy
+shapes       what the repairer may know
+contract     all of it for one class; the functions everyone calls
+"""
+
+from .constraints import Doc, Pattern
+from .contract import Contract, contract_of, encode, example, parse_element, to_element, xmlify, xsd
+from .plans import Field
+
+__all__ = [
+    "Contract",
+    "Doc",
+    "Field",
+    "Pattern",
+    "contract_of",
+    "encode",
+    "example",
+    "parse_element",
+    "to_element",
+    "xmlify",
+    "xsd",
+]

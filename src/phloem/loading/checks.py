@@ -1,0 +1,134 @@
+"""An OrganismConfig -> the same one, checked as a whole and with its import paths resolved.
+
+Decides what makes an organism that can be opened: every value in range, every name free,
+every peer there, every class a payload, every handler callable. Reads no file; where a
+fault is said to be is the report's business. ``resolve`` and ``load_config`` call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any, Final, cast
+
+from phloem.config import Budgets, ListenerConfig, OrganismConfig, WireLimits
+
+from .imports import Importer
+from .keys import BUDGETS, LIMITS, LISTENER, LISTENER_BUDGETS, LLM_SECTION, ORGANISM, SETTINGS
+from .listeners import resolve_handler, resolve_payloads, resolve_responses
+from .report import Path, Report, quoted, suggesting
+from .rules import Keys, shown, tell
+
+_PATHS: Final = frozenset({"payload_class", "handler", "responds_with"})  # resolved, not only checked
+
+
+def checked(config: OrganismConfig, report: Report, importer: Importer) -> OrganismConfig:
+    """The resolved configuration; only worth something if nothing was reported."""
+    for key, row in SETTINGS.items():
+        path: Path = ("organism", key) if key in ORGANISM else (key,)
+        value = getattr(config, row.field)
+        left_out = key == "identity" and value == "" and key not in config.declared
+        if left_out or path in report.broken:
+            continue
+        row.rule.check(value, path, report)
+    _check_attributes(config.budgets, Budgets, BUDGETS, ("budgets",), report)
+    _check_attributes(config.wire, WireLimits, LIMITS, ("limits",), report)
+    if ("llm",) not in report.broken:
+        LLM_SECTION.check(config.llm_config, ("llm",), report)
+    listeners = _listeners_of(config, report)
+    resolved = [_listener(listener, ("listeners", index), report, importer) for index, listener in listeners]
+    _check_names(listeners, report)
+    _check_peers(listeners, report)
+    return replace(config, listeners=tuple(resolved))
+
+
+def _listeners_of(config: OrganismConfig, report: Report) -> list[tuple[int, ListenerConfig]]:
+    given: Any = config.listeners
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        report.add(("listeners",), f"{shown(given)} as listeners", "a list of ListenerConfig")
+        return []
+    found: list[tuple[int, ListenerConfig]] = []
+    for index, listener in enumerate(cast("Sequence[object]", given)):
+        if isinstance(listener, ListenerConfig):
+            found.append((index, listener))
+        else:
+            report.add(("listeners", index), f"{shown(listener)} as a listener", "a ListenerConfig")
+    return found
+
+
+def _check_attributes(value: object, kind: type, keys: Keys, path: Path, report: Report) -> None:
+    if not isinstance(value, kind):
+        tell(report, path, shown(value), f"a {kind.__name__}")
+        return
+    for key, row in keys.items():
+        if (*path, key) not in report.broken:
+            row.rule.check(getattr(value, row.field), (*path, key), report)
+
+
+def _listener(listener: ListenerConfig, path: Path, report: Report, importer: Importer) -> ListenerConfig:
+    for key, row in LISTENER.items():
+        place = (*path, key)
+        if key not in _PATHS and key != "budgets" and place not in report.broken:
+            row.rule.check(getattr(listener, row.field), place, report)
+    if listener.budgets is not None:
+        _check_attributes(listener.budgets, Budgets, LISTENER_BUDGETS, (*path, "budgets"), report)
+        _check_only_own_budgets(listener.budgets, (*path, "budgets"), report)
+    peers: Any = listener.peers
+    return replace(
+        listener,
+        payload_class=resolve_payloads(listener, (*path, "payload_class"), report, importer),
+        handler=resolve_handler(listener, (*path, "handler"), report, importer),
+        responds_with=resolve_responses(listener, (*path, "responds_with"), report, importer),
+        peers=tuple(cast("Sequence[str]", peers)) if isinstance(peers, (list, tuple)) else peers,
+    )
+
+
+def _check_only_own_budgets(budgets: object, path: Path, report: Report) -> None:
+    if isinstance(budgets, Budgets):
+        for field in fields(Budgets):
+            if field.name not in LISTENER_BUDGETS and getattr(budgets, field.name) is not None:
+                known = ", ".join(LISTENER_BUDGETS)
+                report.add(path, f"{field.name} in a listener's budgets", f"nothing but {known}")
+
+
+def _folded(listener: ListenerConfig) -> str:
+    """The name without case; empty if there is none to speak of."""
+    name = cast("object", listener.name)
+    return name.casefold() if isinstance(name, str) else ""
+
+
+def _check_names(listeners: Sequence[tuple[int, ListenerConfig]], report: Report) -> None:
+    """Each name once, case aside; broadcast twins share one if all of them say so."""
+    by_name: dict[str, list[tuple[int, ListenerConfig]]] = {}
+    for index, listener in listeners:
+        if name := _folded(listener):
+            by_name.setdefault(name, []).append((index, listener))
+    for twins in by_name.values():
+        if all(listener.broadcast is True for _, listener in twins):
+            continue
+        for index, listener in twins[1:]:
+            report.add(
+                ("listeners", index, "name"),
+                f"the name {quoted(listener.name)} a second time (first: listener number {twins[0][0] + 1})",
+                "a name of its own, or broadcast: true on all listeners of that name",
+            )
+
+
+def _check_peers(listeners: Sequence[tuple[int, ListenerConfig]], report: Report) -> None:
+    names = {name: listener.name for _, listener in listeners if (name := _folded(listener))}
+    for index, listener in listeners:
+        path: Path = ("listeners", index, "peers")
+        peers: Any = listener.peers
+        if path in report.broken or not isinstance(peers, (list, tuple)):
+            continue
+        seen: set[str] = set()
+        for number, peer in enumerate(cast("Sequence[object]", peers)):
+            if not isinstance(peer, str) or not peer:
+                continue  # reported as no text
+            place = (*path, number)
+            if peer.casefold() not in names:
+                expected = suggesting("the name of a listener", peer, names.values())
+                report.add(place, f"the unknown peer {quoted(peer)}", expected)
+            elif peer.casefold() in seen:
+                report.add(place, f"the peer {quoted(peer)} a second time", "each peer once")
+            seen.add(peer.casefold())

@@ -1,0 +1,144 @@
+"""The tables of keys: what organism.yaml may say, and as which attribute it is kept.
+
+Decides names of keys and the range of each; a table row per key, nothing else. ``read``
+walks them over a file, ``checks`` over a configuration that Python built.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from phloem.config import ThreadScheduling
+
+from .names import listener_name_problem, organism_name_problem
+from .report import quoted
+from .rules import Choice, Each, Flag, Key, Keys, Seconds, Section, Text, Texts, Whole
+
+LIBXML_DEPTH: Final = 256  # a limit past it would promise what the parser refuses
+LIBXML_TEXT: Final = 10_000_000  # the same for one text
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _variable_problem(text: str) -> tuple[str, str] | None:
+    if _VARIABLE.fullmatch(text):
+        return None
+    # Never quoted: somebody may have pasted the key itself.
+    return "something that cannot name a variable", "the name of an environment variable, such as XAI_API_KEY"
+
+
+def _address_problem(text: str) -> tuple[str, str] | None:
+    if re.match(r"https?://[^\s/]", text):
+        return None
+    return quoted(text), "an address that begins with http:// or https://"
+
+
+_PATH: Final = "an import path such as handlers.hello.Greeting, or a list of them"
+
+LISTENER_BUDGETS: Final[Keys] = {
+    "messages": Key(Whole(optional=True), "messages"),
+    "seconds": Key(Seconds(none=True, optional=True), "seconds"),
+}
+BUDGETS: Final[Keys] = {
+    "messages": Key(Whole(optional=True), "messages"),
+    "hops": Key(Whole(optional=True), "hops"),
+    "depth": Key(Whole(optional=True), "depth"),
+    "seconds": Key(Seconds(none=True, optional=True), "seconds"),
+}
+LIMITS: Final[Keys] = {
+    "max_bytes": Key(Whole(), "max_bytes"),
+    "max_model_bytes": Key(Whole(), "max_model_bytes"),
+    "max_markup": Key(Whole(), "max_markup"),
+    "max_attributes": Key(Whole(), "max_attributes"),
+    "max_depth": Key(Whole(high=LIBXML_DEPTH), "max_depth"),
+    "max_text": Key(Whole(high=LIBXML_TEXT), "max_text"),
+    "thread_parse_bytes": Key(Whole(), "thread_parse_bytes"),
+}
+LISTENER: Final[Keys] = {
+    "name": Key(Text("a name", problem=listener_name_problem), "name", required=True),
+    "payload_class": Key(Texts(_PATH, one=True), "payload_class_path", required=True),
+    "handler": Key(Text("an import path such as handlers.hello.greet"), "handler_path", required=True),
+    "description": Key(Text(), "description"),
+    "agent": Key(Flag(), "is_agent"),
+    "peers": Key(Texts("a list of listeners' names", optional=True), "peers"),
+    "broadcast": Key(Flag(), "broadcast"),
+    "prompt": Key(Text(), "prompt"),
+    "responds_with": Key(Texts(_PATH, one=True), "responds_with_path"),
+    "max_concurrent": Key(Whole(optional=True), "max_concurrent"),
+    "retries": Key(Whole(0), "retries"),
+    "retry_base_delay": Key(Seconds(zero=True), "retry_base_delay"),
+    "retry_max_delay": Key(Seconds(zero=True), "retry_max_delay"),
+    "handler_timeout": Key(Seconds(none=True, optional=True), "handler_timeout"),
+    "budgets": Key(Section(LISTENER_BUDGETS, "a mapping with messages, seconds"), "budgets"),
+}
+BACKEND: Final[Keys] = {
+    "provider": Key(Choice(("xai", "anthropic", "openai", "ollama")), required=True),
+    "name": Key(Text("a name", empty=False)),
+    "api_key_env": Key(Text("the name of an environment variable", problem=_variable_problem)),
+    "base_url": Key(Text("an address", problem=_address_problem)),
+    "priority": Key(Whole(None)),
+    "rate_limit_tpm": Key(Whole()),
+    "max_concurrent": Key(Whole()),
+    "supported_models": Key(Texts("a list of models' names")),
+    "timeout": Key(Seconds()),
+}
+LLM: Final[Keys] = {
+    "strategy": Key(Choice(("failover", "round-robin", "least-loaded"))),
+    "retries": Key(Whole(0)),
+    "retry_base_delay": Key(Seconds(zero=True)),
+    "retry_max_delay": Key(Seconds(zero=True)),
+    "backends": Key(Each(Section(BACKEND, "a mapping with provider …"), "a list of backends")),
+}
+ORGANISM: Final[Keys] = {
+    "name": Key(Text("a name", problem=organism_name_problem), "name"),
+    "identity": Key(Text("the path of a key file", empty=False), "identity_path"),
+    "port": Key(Whole(0, 65_535), "port"),
+}
+LLM_SECTION: Final = Section(LLM, "a mapping with strategy, backends …")
+
+_BELONGS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(ORGANISM, "belongs under organism:"),
+    **{key: "belongs under a listener in listeners:" for key in LISTENER if key not in ORGANISM},
+    **dict.fromkeys(LIMITS, "belongs under limits:"),
+    **dict.fromkeys(BUDGETS, "belongs under budgets:"),
+}
+_TOP_SETTINGS: Final[Keys] = {
+    "thread_scheduling": Key(Choice(tuple(word.value for word in ThreadScheduling)), "thread_scheduling"),
+    "max_concurrent_pipelines": Key(Whole(), "max_concurrent_pipelines"),
+    "max_concurrent_handlers": Key(Whole(), "max_concurrent_handlers"),
+    "max_concurrent_per_agent": Key(Whole(), "max_concurrent_per_agent"),
+    "max_in_flight": Key(Whole(), "max_in_flight"),
+    "max_attempts": Key(Whole(), "max_attempts"),
+    "handler_timeout": Key(Seconds(none=True), "handler_timeout"),
+    "shutdown_grace": Key(Seconds(zero=True), "shutdown_grace"),
+    "keep_outcomes": Key(Whole(), "keep_outcomes"),
+}
+SETTINGS: Final[Keys] = {**ORGANISM, **_TOP_SETTINGS}  # single values, wherever the file has them
+
+_SECTIONS: Final[Keys] = {
+    "budgets": Key(Section(BUDGETS, "a mapping with messages, hops, depth, seconds"), "budgets"),
+    "limits": Key(Section(LIMITS, "a mapping with max_bytes, max_text …"), "wire"),
+    "llm": Key(LLM_SECTION, "llm_config"),
+    "listeners": Key(
+        Each(Section(LISTENER, "a mapping with name, payload_class, handler"), "a list of listeners"),
+        "listeners",
+    ),
+}
+_TOP_KEYS: Final = ("organism", *_TOP_SETTINGS, *_SECTIONS)
+TOP: Final = Section(
+    {
+        "organism": Key(
+            Section(
+                ORGANISM,
+                "a mapping with name, identity, port",
+                dict.fromkeys(_TOP_KEYS, "belongs at the top of the file, not under organism:"),
+            )
+        ),
+        **_TOP_SETTINGS,
+        **_SECTIONS,
+    },
+    "the keys of an organism, such as listeners:",
+    {key: home for key, home in _BELONGS.items() if key not in _TOP_KEYS},
+)

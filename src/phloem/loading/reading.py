@@ -1,0 +1,59 @@
+"""A YAML tree -> an OrganismConfig whose import paths are still text.
+
+Decides which attribute each key becomes. Imports nothing of the user's and checks no
+range: ``checks`` does, for configurations from Python as well. ``files`` calls it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from phloem.config import Budgets, ListenerConfig, OrganismConfig, WireLimits
+
+from .keys import LISTENER, LISTENER_BUDGETS, SETTINGS, TOP
+from .report import FileReport, Path
+from .rules import BROKEN, Section
+from .tree import Value
+
+UNBUILT: Final = ("llm", "identity", "port")  # keys whose part is not built yet
+
+
+def read_config(root: Value, report: FileReport) -> OrganismConfig:
+    """The configuration as the file has it; what could not be read stands at its default."""
+    report.places[()] = root.spot
+    read = TOP.read(root, (), report)
+    if read is BROKEN:
+        return OrganismConfig()
+    top = cast("dict[str, Any]", read)
+    organism: dict[str, Any] = top.pop("organism", {})
+    fields: dict[str, Any] = {
+        SETTINGS[key].field: entry for key, entry in (organism | top).items() if key in SETTINGS
+    }
+    if "budgets" in top:
+        fields["budgets"] = Budgets(**top["budgets"])
+    if "limits" in top:
+        fields["wire"] = WireLimits(**top["limits"])
+    if "llm" in top:
+        fields["llm_config"] = top["llm"]
+    fields["listeners"] = tuple(
+        _listener(entry, ("listeners", index), report)
+        for index, entry in enumerate(cast("list[Any]", top.get("listeners", [])))
+    )
+    fields["declared"] = frozenset(key for key in UNBUILT if key in organism or key in top)
+    return OrganismConfig(**fields)
+
+
+def _listener(read: Any, path: Path, report: FileReport) -> ListenerConfig:
+    """One listener. Its name stays known where it is broken: others may speak of it."""
+    if read is BROKEN:
+        report.broken.update((*path, key) for key in LISTENER)
+        return ListenerConfig("")
+    entry = cast("dict[str, Any]", read)
+    Section(LISTENER, "").missing(entry, path, report)
+    report.broken.update((*path, key) for key in LISTENER if LISTENER[key].required and key not in entry)
+    fields: dict[str, Any] = {"name": ""} | {LISTENER[key].field: value for key, value in entry.items()}
+    if "budgets" in fields:
+        fields["budgets"] = Budgets(
+            **{LISTENER_BUDGETS[key].field: n for key, n in fields["budgets"].items()}
+        )
+    return ListenerConfig(**fields)

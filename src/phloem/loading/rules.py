@@ -1,0 +1,338 @@
+"""The kinds of values a configuration may hold: how each is read from YAML, and which fit.
+
+Decides types and ranges, one class per kind, each with the words for what it expects.
+Knows no key (``keys`` has the tables) and nothing of listeners or classes. A value from
+a file is read and then checked; a value from Python is only checked: one rule for both.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast, final
+
+from .report import FileReport, Path, Report, closest, quoted, suggesting
+from .tree import Items, Scalar, Table, Value, decimal, describe
+
+BROKEN: Final = object()  # what a value is read as once its fault is reported
+
+_WHOLE: Final = re.compile(r"[+-]?(0|[1-9][0-9_]*)")
+_NUMBER: Final = re.compile(r"[+-]?(0|[1-9][0-9_]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+_LONGEST_NUMBER: Final = 18  # characters; int() refuses thousands, and nobody means them
+
+
+class Rule(Protocol):
+    """One kind of value."""
+
+    @property
+    def expected(self) -> str:
+        """What is expected, in words."""
+        ...
+
+    def read(self, value: Value, path: Path, report: FileReport) -> object:
+        """The plain value, or BROKEN once the fault is reported."""
+        ...
+
+    def check(self, value: Any, path: Path, report: Report) -> None:
+        """Report a plain value that is of the wrong type or out of range."""
+        ...
+
+
+def tell(report: Report, path: Path, found: str, expected: str) -> object:
+    """Report what stands at a path, by the name of its key, as broken."""
+    name = next((part for part in reversed(path) if isinstance(part, str)), "organism")
+    report.broken.add(path)
+    comma = "," if ", which " in found else ""
+    report.add(path, f"{found}{comma} as {name}", expected)
+    return BROKEN
+
+
+def shown(value: object) -> str:
+    """A Python value as a fault quotes it."""
+    if value is None:
+        return "None"
+    if isinstance(value, str):
+        return f"the text {quoted(value)}" if value else "an empty text"
+    if isinstance(value, (bool, int, float)):
+        huge = isinstance(value, int) and abs(value) >= 10**_LONGEST_NUMBER
+        return "a huge number" if huge else str(value)
+    return f"a {type(value).__name__}"
+
+
+def _wrong(rule: Rule, value: Value, path: Path, report: FileReport, hint: str = "") -> object:
+    return tell(report, path, describe(value), rule.expected + hint)
+
+
+def _in_decimal(value: Scalar) -> str:
+    known = value.kind == "int" and len(value.text) <= _LONGEST_NUMBER
+    number = decimal(value) if known else None
+    return "" if number is None else f"; in decimal that is {number}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text; ``problem`` says what is wrong with one, or None."""
+
+    expected: str = "text"
+    empty: bool = True
+    problem: Callable[[str], tuple[str, str] | None] | None = None
+
+    def read(self, value: Value, path: Path, report: FileReport) -> object:
+        if not isinstance(value, Scalar):
+            return _wrong(self, value, path, report)
+        if value.kind not in ("str", "value", "merge"):
+            hint = f'; if that text is meant, write "{value.text}" in quotes' if value.text else ""
+            return _wrong(self, value, path, report, hint)
+        return value.text
+
+    def check(self, value: Any, path: Path, report: Report) -> None:
+        if not isinstance(value, str) or not (value or self.empty):
+            tell(report, path, shown(value), self.expected)
+        elif self.problem is not None and (wrong := self.problem(value)) is not None:
+            tell(report, path, *wrong)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few words."""
+
+    options: tuple[str, ...]
+
+    @property
+    def expected(self) -> str:
+        return "one of " + ", ".join(self.options)
+
+    def read(self, value: Value, path: Path, report: FileReport) -> object:
+        return Text(self.expected).read(value, path, report)
+
+    def check(self, value: Any, path: Path, report: Report) -> None:
+        if not isinstance(value, str):
+            tell(report, path, shown(value), self.expected)
+        elif value not in self.options:
+            tell(report, path, shown(value), suggesting(self.expected, value, self.options))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false. YAML's yes and on are taken where nothing else could be meant."""
+
+    expected: str = "true or false"
+
+    def read(self, value: Value, path: Path, report: FileReport) -> object:
+        if isinstance(value, Scalar) and value.kind == "bool":
+            return value.text.lower() in ("true", "yes", "on")
+        return _wrong(self, value, path, report)
+
+    def check(self, value: Any, path: Path, report: Report) -> None:
+        if not isinstance(value, bool):
+            tell(report, path, shown(value), self.expected)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number in decimal, within bounds."""
+
+    low: int | None = 1
+    high: int | None = None
+    optional: bool = False  # None is allowed from Python, where it means: inherited
+
+    @property
+    def expected(self) -> str:
+        if self.low is not None and self.high is not None:
+            return f"a whole number from {self.low} to {self.high}"
+        return "a whole number" if self.low is None else f"a whole number, at least {self.low}"
+
+    def read(self, value: Value, path: Path, report: FileReport) -> object:
+        if not isinstance(value, Scalar) or value.kind != "int":
+            return _wrong(self, value, path, report)
+        if _WHOLE.fullmatch(value.text) and len(value.text) <= _LONGEST_NUMBER:
+            return int(value.text.replace("_", ""))
+        return _wrong(self, value, path, report, _in_decimal(value))
+
+    def check(self, value: Any, path: Path, report: Report) -> None:
+        if value is None and self.optional:
+            return
+        if (
+            not isinstance(value, int)
+            or isinstance(value, bool)
+            or (self.low is not None and value < self.low)
+            or (self.high is not None and value > self.high)
+        ):
+            tell(report, path, shown(value), self.expected)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """A length of time. ``none`` says that there is no bound, and is ``math.inf`` in Python."""
+
+    zero: bool = False
+    none: bool = False
+    optional: bool = False
+
+    @property
+    def expected(self) -> str:
+        words = f"seconds, {'0 or more' if self.zero else 'more than 0'}"
+        return f"{words}, or none for no bound" if self.none else words
+
+    def read(self, value: Value, path: Path, report: FileReport) -> object:
+        if not isinstance(value, Scalar) or not value.plain:
+            return _wrong(self, value, path, report)
+        text = value.text.casefold()
+        if text in ("none", ".inf", "+.inf") and self.none:
+            return math.inf
+        short = len(text) <= _LONGEST_NUMBER
+        if short and any(map(str.isdecimal, text)) and _NUMBER.fullmatch(text):
+            number = float(text.replace("_", ""))
+            if math.isfinite(number):  # 1e999 is not how one says none
+                return number
+        return _wrong(self, value, path, report, _in_decimal(value))
+
+    def check(self, value: Any, path: Path, report: Report) -> None:
+        if value is None and self.optional:
+            return
+        if (
+            not isinstance(value, (int, float))
+            or isinstance(value, bool)
+            or math.isnan(value)
+            or value < 0
+            or (value == 0 and not self.zero)
+            or (value == math.inf and not self.none)
+        ):
+            tell(report, path, shown(value), self.expected)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A list of texts, or (``one``) a single one."""
+
+    expected: str
+    one: bool = False
+    optional: bool = False
+
+    def read(self, value: Value, path: Path, report: FileReport) -> object:
+        if isinstance(value, Items):
+            for index, item in enumerate(value.items):
+                report.places[(*path, index)] = item.spot
+            words = [Text().read(item, (*path, i), report) for i, item in enumerate(value.items)]
+            # A broken item keeps its place, so that what is said of the others points at them.
+            return tuple("" if word is BROKEN else word for word in words)
+        if self.one:
+            return Text(self.expected).read(value, path, report)
+        return _wrong(self, value, path, report)
+
+    def check(self, value: Any, path: Path, report: Report) -> None:
+        if (value is None and self.optional) or (isinstance(value, str) and self.one):
+            return
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            tell(report, path, shown(value), self.expected)
+            return
+        for index, item in enumerate(cast("Sequence[object]", value)):
+            if (*path, index) not in report.broken:
+                Text("text", empty=False).check(item, (*path, index), report)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key: its kind of value, the attribute it is kept as, and whether it must be there."""
+
+    rule: Rule
+    field: str = ""
+    required: bool = False
+
+
+Keys = Mapping[str, Key]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A mapping with known keys. Read as a dict by YAML key; faults of keys point at the key."""
+
+    keys: Keys
+    expected: str
+    homes: Mapping[str, str] | None = None  # keys that belong elsewhere, and where
+
+    def read(self, value: Value, path: Path, report: FileReport) -> object:
+        if not isinstance(value, Table):
+            return _wrong(self, value, path, report)
+        report.places.setdefault(path, value.spot)
+        result: dict[str, object] = {}
+        given = {key.text for key, _ in value.entries}
+        for key, entry in value.entries:
+            known = self.keys.get(key.text)
+            if known is None:
+                report.at(key.spot, f"the unknown key {quoted(key.text)}", self._instead(key.text))
+                meant = closest(key.text, self.keys)
+                if meant is not None and meant not in given:
+                    report.broken.add((*path, meant))  # misspelt, so not missing as well
+                continue
+            place = (*path, key.text)
+            # Nothing stands nowhere; its key does.
+            nothing = isinstance(entry, Scalar) and entry.kind == "null" and not entry.text
+            report.places[place] = key.spot if nothing else entry.spot
+            read = known.rule.read(entry, place, report)
+            if read is not BROKEN:
+                result[key.text] = read
+        return result
+
+    def check(self, value: Any, path: Path, report: Report) -> None:
+        if not isinstance(value, Mapping):
+            tell(report, path, shown(value), self.expected)
+            return
+        plain = cast("Mapping[str, object]", value)
+        for key, entry in plain.items():
+            if key not in self.keys:
+                report.add((*path, key), f"the unknown key {quoted(str(key))}", self._instead(str(key)))
+            elif (*path, key) not in report.broken:
+                self.keys[key].rule.check(entry, (*path, key), report)
+        self.missing(plain, path, report)
+
+    def missing(self, value: Mapping[str, object], path: Path, report: Report) -> None:
+        """Report each required key that is not there (a broken one is)."""
+        for key, known in self.keys.items():
+            if known.required and key not in value and (*path, key) not in report.broken:
+                report.add(path, f"no {key}", f"{key}: {known.rule.expected}")
+
+    def _instead(self, key: str) -> str:
+        home = (self.homes or {}).get(key)
+        if home is not None:
+            return f"it {home}"
+        meant = closest(key, self.keys)
+        return (
+            "one of " + ", ".join(self.keys)
+            if meant is None
+            else f"a known key; did you mean {quoted(meant)}?"
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A list of values of one kind. A broken one leaves its place empty: BROKEN."""
+
+    rule: Rule
+    expected: str
+
+    def read(self, value: Value, path: Path, report: FileReport) -> object:
+        if not isinstance(value, Items):
+            return _wrong(self, value, path, report)
+        for index, item in enumerate(value.items):
+            report.places[(*path, index)] = item.spot
+        return [self.rule.read(item, (*path, index), report) for index, item in enumerate(value.items)]
+
+    def check(self, value: Any, path: Path, report: Report) -> None:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            tell(report, path, shown(value), self.expected)
+            return
+        for index, item in enumerate(cast("Sequence[object]", value)):
+            if (*path, index) not in report.broken:
+                self.rule.check(item, (*path, index), report)

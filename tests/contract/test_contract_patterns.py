@@ -1,0 +1,73 @@
+"""A pattern means the same to Python and to libxml2, or is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from lxml import etree
+
+from phloem.contract.patterns import BadPattern, sample, translate
+
+ATOMS = st.sampled_from(
+    ["a", "b", "-", "é", ".", r"\d", r"\w", r"\s", r"\D", r"\.", r"\$", r"\n", "[a-c]", "[^a]", r"[\w.-]", "[b-]", r"[\]\\]", "%", "$^"[:0]]
+)  # fmt: skip
+PATTERNS = st.recursive(
+    ATOMS,
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map("".join),
+        st.tuples(inner, inner).map(lambda pair: f"({pair[0]}|{pair[1]})"),
+        st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{1,}", "{0,2}"])).map(
+            lambda p: f"({p[0]}){p[1]}"
+        ),
+    ),
+    max_leaves=5,
+)
+
+
+def schema_takes(xsd: str, text: str) -> bool:
+    name = "{http://www.w3.org/2001/XMLSchema}"
+    root = etree.Element(f"{name}schema")
+    element = etree.SubElement(root, f"{name}element", name="t")
+    simple = etree.SubElement(element, f"{name}simpleType")
+    restriction = etree.SubElement(simple, f"{name}restriction", base="xs:string", nsmap={"xs": name[1:-1]})
+    etree.SubElement(restriction, f"{name}pattern", value=xsd)
+    document = etree.Element("t")
+    document.text = text
+    return etree.XMLSchema(root).validate(document)
+
+
+@settings(deadline=None, max_examples=400)
+@given(PATTERNS, st.text("ab-. \n\ré7_$]\\Z\u0661", max_size=4))
+@example(r"\w", "é")
+@example(".", "\r")
+def test_python_and_libxml2_take_the_same_texts(pattern: str, text: str) -> None:
+    regex, xsd = translate(pattern)
+    assert bool(regex.fullmatch(text)) == schema_takes(xsd, text)
+
+
+@settings(deadline=None, max_examples=200)
+@given(PATTERNS)
+def test_a_sample_matches_its_pattern(pattern: str) -> None:
+    assert translate(pattern)[0].fullmatch(sample(pattern, 1))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["(?:a)", "a*?", "a++", r"\bx", "(?=a)", r"\1", "a$b|c", "a^", "[a", "(a", "a)", "*a", "a{,3}", "a{1001}", "[a-\\d]",
+     "[]a]", "[[a]", r"\p{L}", r"\Aa", "a|*", "\\", "a{x}", "[z-a]", "]"],
+)  # fmt: skip
+def test_what_is_not_common_to_both_is_refused(pattern: str) -> None:
+    with pytest.raises(BadPattern):
+        translate(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits", "not_"), [("^ab$", "ab", "xaby"), (r"a\$", "a$", "a"), ("^a|b$", "b", "xb")]
+)
+def test_a_pattern_means_the_full_text(pattern: str, fits: str, not_: str) -> None:
+    regex, xsd = translate(pattern)
+    assert regex.fullmatch(fits)
+    assert not regex.fullmatch(not_)
+    assert schema_takes(xsd, fits)
+    assert not schema_takes(xsd, not_)

@@ -1,0 +1,334 @@
+"""Single values: each key's type and range, in files and from Python alike."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phloem.config import Budgets, ListenerConfig, OrganismConfig, WireLimits
+from phloem.errors import ConfigurationError
+from phloem.loading import resolve
+
+if TYPE_CHECKING:
+    from .conftest import Folder
+
+LISTENER = "listeners:\n  - name: a\n    payload_class: hello.Greeting\n    handler: hello.greet\n    "
+
+
+@dataclass
+class Ping:
+    text: str
+
+
+async def pong(payload: Ping, metadata: object) -> None:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "found", "expected"),
+    [
+        # text
+        (
+            "organism: {name: yes}",
+            "1:18",
+            "yes, which YAML 1.1 reads as true, as name",
+            'write "yes" in quotes',
+        ),
+        (
+            "organism: {name: Off}",
+            "1:18",
+            "Off, which YAML 1.1 reads as false, as name",
+            'write "Off" in quotes',
+        ),
+        ("organism: {name: true}", "1:18", "true as name", "a name; if that"),
+        ("organism: {name: 5}", "1:18", "the number 5 as name", 'write "5" in quotes'),
+        ("organism: {name: 1.5}", "1:18", "the number 1.5 as name", "a name"),
+        (
+            "organism: {name: 010}",
+            "1:18",
+            "010, which YAML 1.1 reads as the octal number 8, as name",
+            '"010"',
+        ),
+        (
+            "organism: {name: 1:30}",
+            "1:18",
+            "1:30, which YAML 1.1 reads as the base 60 number 90, as name",
+            "a",
+        ),
+        ("organism: {name: 2024-01-01}", "1:18", "2024-01-01, which YAML 1.1 reads as a date, as name", "a"),
+        ("organism: {name: ~}", "1:18", "~, which is nothing, as name", "a name"),
+        ("organism: {name: [x]}", "1:18", "a list as name", "a name"),
+        ("organism:\n  name:\n", "2:3", "nothing as name", "a name"),
+        ("organism: {identity: ''}", "1:22", "an empty text as identity", "the path of a key file"),
+        # whole numbers
+        ("organism: {port: 65536}", "1:18", "65536 as port", "a whole number from 0 to 65535"),
+        ("organism: {port: '80'}", "1:18", "the text '80' as port", "a whole number from 0 to 65535"),
+        ("max_in_flight: 0", "1:16", "0 as max_in_flight", "a whole number, at least 1"),
+        ("max_in_flight: -3", "1:16", "-3 as max_in_flight", "a whole number, at least 1"),
+        ("max_in_flight: 1.5", "1:16", "the number 1.5 as max_in_flight", "a whole number, at least 1"),
+        (
+            "max_in_flight: yes",
+            "1:16",
+            "yes, which YAML 1.1 reads as true, as max_in_flight",
+            "a whole number",
+        ),
+        (
+            "max_attempts: 010",
+            "1:15",
+            "010, which YAML 1.1 reads as the octal number 8, as max_attempts",
+            "8",
+        ),
+        (
+            "max_attempts: 0x1F",
+            "1:15",
+            "0x1F, which YAML 1.1 reads as the hexadecimal number 31",
+            "that is 31",
+        ),
+        ("max_attempts: 1:30", "1:15", "1:30, which YAML 1.1 reads as the base 60 number 90", "that is 90"),
+        (
+            "keep_outcomes: " + "9" * 5000,
+            "1:16",
+            "a number of 5000 digits as keep_outcomes",
+            "a whole number",
+        ),
+        ("max_concurrent_pipelines: 0", "1:27", "0 as max_concurrent_pipelines", "at least 1"),
+        ("max_concurrent_handlers: 0", "1:26", "0 as max_concurrent_handlers", "at least 1"),
+        ("max_concurrent_per_agent: 0", "1:27", "0 as max_concurrent_per_agent", "at least 1"),
+        # seconds
+        (
+            "handler_timeout: 0",
+            "1:18",
+            "0.0 as handler_timeout",
+            "seconds, more than 0, or none for no bound",
+        ),
+        ("handler_timeout: soon", "1:18", "the text 'soon' as handler_timeout", "seconds, more than 0"),
+        ("handler_timeout: '5'", "1:18", "the text '5' as handler_timeout", "seconds, more than 0"),
+        (
+            "handler_timeout: 1:30",
+            "1:18",
+            "1:30, which YAML 1.1 reads as the base 60 number 90",
+            "that is 90",
+        ),
+        ("handler_timeout: .nan", "1:18", "the number .nan as handler_timeout", "seconds, more than 0"),
+        ("shutdown_grace: none", "1:17", "the text 'none' as shutdown_grace", "seconds, 0 or more"),
+        ("shutdown_grace: -1", "1:17", "-1.0 as shutdown_grace", "seconds, 0 or more"),
+        ("shutdown_grace: 1e999", "1:17", "the text '1e999' as shutdown_grace", "seconds, 0 or more"),
+        ("handler_timeout: 1e999", "1:18", "the text '1e999' as handler_timeout", "seconds, more than 0"),
+        ("max_attempts: 0x_", "1:15", "0x_, which YAML 1.1 reads as a hexadecimal number", "a whole"),
+        # choices
+        ("thread_scheduling: depth_first", "1:20", "the text 'depth_first'", "did you mean 'depth-first'?"),
+        ("thread_scheduling: 1", "1:20", "the number 1 as thread_scheduling", "one of breadth-first, depth-"),
+        # sections
+        ("budgets: 5", "1:10", "the number 5 as budgets", "a mapping with messages, hops, depth, seconds"),
+        ("budgets: {hops: 0}", "1:17", "0 as hops", "a whole number, at least 1"),
+        ("budgets: {seconds: 0}", "1:20", "0.0 as seconds", "seconds, more than 0, or none for no bound"),
+        ("budgets: {message: 1}", "1:11", "the unknown key 'message'", "did you mean 'messages'?"),
+        ("limits: {max_byte: 1}", "1:10", "the unknown key 'max_byte'", "did you mean 'max_bytes'?"),
+        ("limits: {max_depth: 257}", "1:21", "257 as max_depth", "a whole number from 1 to 256"),
+        ("limits: {max_text: 10000001}", "1:20", "10000001 as max_text", "from 1 to 10000000"),
+        ("limits: {thread_parse_bytes: 0}", "1:30", "0 as thread_parse_bytes", "at least 1"),
+        ("listeners: {a: 1}", "1:12", "a mapping as listeners", "a list of listeners"),
+        ("listeners:\n", "1:1", "nothing as listeners", "a list of listeners"),
+        (
+            "listeners: [5]",
+            "1:13",
+            "the number 5 as listeners",
+            "a mapping with name, payload_class, handler",
+        ),
+        # the model section
+        ("llm: []", "1:6", "a list as llm", "a mapping with strategy, backends …"),
+        ("llm: {strategy: fail-over}", "1:17", "the text 'fail-over'", "did you mean 'failover'?"),
+        ("llm: {retries: -1}", "1:16", "-1 as retries", "a whole number, at least 0"),
+        ("llm: {retry_max_delay: x}", "1:24", "the text 'x' as retry_max_delay", "seconds, 0 or more"),
+        ("llm: {backend: []}", "1:7", "the unknown key 'backend'", "did you mean 'backends'?"),
+        ("llm: {backends: {}}", "1:17", "a mapping as backends", "a list of backends"),
+        ("llm: {backends: [{}]}", "1:18", "no provider", "provider: one of xai, anthropic, openai, ollama"),
+        ("llm: {backends: [{provider: grok}]}", "1:29", "the text 'grok' as provider", "one of xai,"),
+        ("llm: {backends: [{provider: xai, timeout: 0}]}", "1:43", "0.0 as timeout", "seconds, more than 0"),
+        (
+            "llm: {backends: [{provider: xai, rate_limit_tpm: 0}]}",
+            "1:50",
+            "0 as rate_limit_tpm",
+            "at least 1",
+        ),
+        ("llm: {backends: [{provider: xai, base_url: x.ai}]}", "1:44", "'x.ai' as base_url", "http://"),
+        (
+            "llm: {backends: [{provider: xai, supported_models: x}]}",
+            "1:52",
+            "the text 'x'",
+            "a list of models'",
+        ),
+        ("llm: {backends: [{provider: xai, key: x}]}", "1:34", "the unknown key 'key'", "one of provider"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told_where_it_stands(
+    folder: Folder, line: str, place: str, found: str, expected: str
+) -> None:
+    where, said, wanted = folder.one(line + "\n")
+    assert where == f"organism.yaml:{place}"
+    assert said.startswith(found)
+    assert expected in wanted
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "found", "expected"),
+    [
+        ("description: 2024-01-01", 18, "2024-01-01, which YAML 1.1 reads as a date, as description", "text"),
+        ("prompt: on", 13, "on, which YAML 1.1 reads as true, as prompt", "text"),
+        ("agent: 1", 12, "the number 1 as agent", "true or false"),
+        ("agent: 'yes'", 12, "the text 'yes' as agent", "true or false"),
+        ("broadcast: maybe", 16, "the text 'maybe' as broadcast", "true or false"),
+        ("peers: b", 12, "the text 'b' as peers", "a list of listeners' names"),
+        ("peers: [no]", 13, "no, which YAML 1.1 reads as false, as peers", "text"),
+        ("peers: ['']", 13, "an empty text as peers", "text"),
+        ("peers:", 5, "nothing as peers", "a list of listeners' names"),
+        ("max_concurrent: 0", 21, "0 as max_concurrent", "a whole number, at least 1"),
+        ("retries: -1", 14, "-1 as retries", "a whole number, at least 0"),
+        ("retry_base_delay: -1", 23, "-1.0 as retry_base_delay", "seconds, 0 or more"),
+        ("retry_max_delay: x", 22, "the text 'x' as retry_max_delay", "seconds, 0 or more"),
+        ("handler_timeout: 0", 22, "0.0 as handler_timeout", "seconds, more than 0, or none for no bound"),
+        ("budgets: {hops: 3}", 15, "the unknown key 'hops'", "one of messages, seconds"),
+        ("budgets: {messages: 0}", 25, "0 as messages", "a whole number, at least 1"),
+        ("responds_with: 7", 20, "the number 7 as responds_with", "an import path"),
+    ],
+)
+def test_a_value_of_a_listener_that_does_not_fit_is_told_where_it_stands(
+    folder: Folder, line: str, column: int, found: str, expected: str
+) -> None:
+    where, said, wanted = folder.one(LISTENER + line + "\n")
+    assert where == f"organism.yaml:5:{column}"
+    assert said == found
+    assert wanted.startswith(expected)
+
+
+def test_what_names_a_variable_is_never_quoted(folder: Folder) -> None:
+    fault = folder.one("llm: {backends: [{provider: xai, api_key_env: sk-abc-123}]}\n")
+    assert fault[0] == "organism.yaml:1:47"
+    assert "sk-abc" not in "".join(fault)
+
+
+@pytest.mark.parametrize("word", ["true", "True", "yes", "on"])
+def test_where_only_a_truth_can_be_meant_every_yaml_word_for_it_is_taken(folder: Folder, word: str) -> None:
+    assert folder.load(LISTENER + f"agent: {word}\n").listeners[0].is_agent is True
+
+
+@pytest.mark.parametrize("text", ["none", "None", ".inf"])
+def test_none_is_no_bound_of_time(folder: Folder, text: str) -> None:
+    config = folder.load(f"handler_timeout: {text}\nbudgets: {{seconds: {text}}}\n")
+    assert (config.handler_timeout, config.budgets.seconds) == (math.inf, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5", 5.0), ("0.25", 0.25), ("1_000", 1000.0), ("2e3", 2000.0)]
+)
+def test_numbers_of_seconds_read_as_they_look(folder: Folder, text: str, seconds: float) -> None:
+    assert folder.load(f"handler_timeout: {text}\n").handler_timeout == seconds
+
+
+@pytest.mark.parametrize(
+    ("key", "home"),
+    [
+        ("port", "it belongs under organism:"),
+        ("handler", "it belongs under a listener in listeners:"),
+        ("max_bytes", "it belongs under limits:"),
+        ("hops", "it belongs under budgets:"),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_told_the_right_one(folder: Folder, key: str, home: str) -> None:
+    assert folder.one(f"{key}: 1\n") == ("organism.yaml:1:1", f"the unknown key '{key}'", home)
+
+
+def test_a_key_of_the_top_under_organism_is_told_so(folder: Folder) -> None:
+    _, found, expected = folder.one("organism:\n  listeners: []\n")
+    assert found == "the unknown key 'listeners'"
+    assert expected == "it belongs at the top of the file, not under organism:"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "meant"),
+    [
+        ("listner: []\n", "1:1", "listeners"),
+        ("Max_In_Flight: 3\n", "1:1", "max_in_flight"),
+        ("organism:\n  nam: x\n", "2:3", "name"),
+        (LISTENER + "retrys: 2\n", "5:5", "retries"),
+        (LISTENER + "payload: x\n", "5:5", "payload_class"),
+    ],
+)
+def test_an_unknown_key_comes_with_the_closest_known_one(
+    folder: Folder, text: str, place: str, meant: str
+) -> None:
+    where, _, expected = folder.one(text)
+    assert where == f"organism.yaml:{place}"
+    assert expected.endswith(f"; did you mean '{meant}'?")
+
+
+def test_an_unknown_key_that_is_close_to_none_lists_them(folder: Folder) -> None:
+    assert folder.one("budgets:\n  xyz: 1\n")[2] == "one of messages, hops, depth, seconds"
+
+
+def test_what_is_quoted_of_a_file_is_at_most_60_characters(folder: Folder) -> None:
+    _, found, _ = folder.one("x" * 500 + ": 1\n")
+    assert found == f"the unknown key '{'x' * 59}…'"
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"name": 5}, "5 as name"),
+        ({"port": True}, "True as port"),
+        ({"max_in_flight": "3"}, "the text '3' as max_in_flight"),
+        ({"max_in_flight": 10**400}, None),
+        ({"handler_timeout": math.nan}, "nan as handler_timeout"),
+        ({"handler_timeout": None}, "None as handler_timeout"),
+        ({"handler_timeout": math.inf}, None),
+        ({"shutdown_grace": math.inf}, "inf as shutdown_grace"),
+        ({"shutdown_grace": 0}, None),
+        ({"thread_scheduling": "sideways"}, "the text 'sideways' as thread_scheduling"),
+        ({"budgets": Budgets(hops=0)}, "0 as hops"),
+        ({"budgets": {"hops": 1}}, "a dict as budgets"),
+        ({"wire": WireLimits(max_depth=0)}, "0 as max_depth"),
+        ({"llm_config": 7}, "7 as llm"),
+        ({"llm_config": {"strategi": "failover"}}, "the unknown key 'strategi'"),
+        ({"llm_config": {"backends": [{"provider": "xai", "priority": "1"}]}}, "the text '1' as priority"),
+        ({"listeners": 7}, "7 as listeners"),
+    ],
+)
+def test_values_from_python_are_checked_alike(change: dict[str, Any], found: str | None) -> None:
+    config = replace(OrganismConfig(), **change)
+    if found is None:
+        assert resolve(config) == config
+        return
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(config)
+    assert [(fault.where, fault.found) for fault in caught.value.faults] == [("organism", found)]
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"max_concurrent": 0}, "0 as max_concurrent"),
+        ({"retries": -1}, "-1 as retries"),
+        ({"is_agent": 1}, "1 as agent"),
+        ({"peers": "ping"}, "the text 'ping' as peers"),
+        ({"peers": [5]}, "5 as peers"),
+        ({"description": None}, "None as description"),
+        ({"handler_timeout": 0}, "0 as handler_timeout"),
+        ({"budgets": Budgets(depth=3)}, "depth in a listener's budgets"),
+        ({"budgets": Budgets(seconds=0)}, "0 as seconds"),
+    ],
+)
+def test_values_of_listeners_from_python_are_checked_alike(change: dict[str, Any], found: str) -> None:
+    config = OrganismConfig(listeners=[replace(ListenerConfig("ping", Ping, pong), **change)])
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(config)
+    assert [(fault.where, fault.found) for fault in caught.value.faults] == [("listener 'ping'", found)]
+
+
+def test_what_is_no_listener_is_a_fault() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(OrganismConfig(listeners=["ping"]))  # type: ignore[list-item]
+    (fault,) = caught.value.faults
+    assert (fault.where, fault.found) == ("listener number 1", "the text 'ping' as a listener")

@@ -84,6 +84,8 @@ def test_a_wrapper_s_namespaces_reach_its_messages(wrapper: bytes, message: byte
         (b"<message><A>" + A + B, ["truncated", A, B]),
         (A + b"<message><A>" + B + b"<message><A><B>" + C, [A, "truncated", B, "truncated", C]),
         (b"<messages><message><A>" + A + b"</messages>" + C, ["truncated", A, C]),
+        (b"<message><A></A" + A + B, ["truncated", A, B]),
+        (b"<message><A" + A + B, ["truncated", A, B]),
         (b"<messages>" + A, [A, "truncated"]),
         (b"</messages>" + A, ["stray-text", A]),
         (b'<!DOCTYPE a [<!ENTITY b "c">]>' + A, ["dtd-refused", A]),

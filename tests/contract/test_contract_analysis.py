@@ -204,7 +204,7 @@ def test_a_name_that_never_gets_a_value_is_told_with_its_field() -> None:
     @xmlify
     @dataclass
     class Lost:
-        thing: Nowhere  # type: ignore[name-defined] # noqa: F821
+        thing: Nowhere  # type: ignore[name-defined]  # noqa: F821
 
     with pytest.raises(ContractError, match=r"Lost\.thing: name 'Nowhere' is not defined"):
         contract_of(Lost)
@@ -223,7 +223,7 @@ def test_aliases_newtypes_and_nested_annotated_are_seen_through() -> None:
     @dataclass
     class Seen:
         user: UserId
-        number: Number  # type: ignore[valid-type]
+        number: Number
         maybe: Annotated[Optional[Annotated[int, at.Ge(1)]], at.Le(9), Doc("how many")]  # noqa: UP045
         either: Union[int, Union[str, None]]  # noqa: UP007
 

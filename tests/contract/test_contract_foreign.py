@@ -15,7 +15,8 @@ from phloem.wire.parsing import Element, Parser
 
 PARSER = Parser(WireLimits())
 XSD = (
-    '<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="Ping"><xs:complexType><xs:sequence>'
+    '<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">'
+    '<xs:element name="Ping"><xs:complexType><xs:sequence>'
     '<xs:element name="N" type="xs:integer"/></xs:sequence></xs:complexType></xs:element></xs:schema>'
 )
 

@@ -10,16 +10,16 @@ from lxml import etree
 from phloem.contract.patterns import BadPattern, sample, translate
 
 ATOMS = st.sampled_from(
-    ["a", "b", "-", "é", ".", r"\d", r"\w", r"\s", r"\D", r"\.", r"\$", r"\n", "[a-c]", "[^a]", r"[\w.-]", "[b-]", r"[\]\\]", "%", "$^"[:0]]
+    ["a", "b", "-", "é", ".", r"\d", r"\w", r"\s", r"\D", r"\.", r"\$", r"\n", "[a-c]", "[^a]", r"[\w.-]",
+     "[b-]", r"[\]\\]", "%"]
 )  # fmt: skip
 PATTERNS = st.recursive(
     ATOMS,
     lambda inner: st.one_of(
         st.tuples(inner, inner).map("".join),
         st.tuples(inner, inner).map(lambda pair: f"({pair[0]}|{pair[1]})"),
-        st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{1,}", "{0,2}"])).map(
-            lambda p: f"({p[0]}){p[1]}"
-        ),
+        st.tuples(inner, st.sampled_from(["*", "+", "?"])).map(lambda pair: f"({pair[0]}){pair[1]}"),
+        st.tuples(ATOMS, st.sampled_from(["{2}", "{1,}", "{0,2}"])).map("".join),
     ),
     max_leaves=5,
 )
@@ -54,8 +54,8 @@ def test_a_sample_matches_its_pattern(pattern: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(?:a)", "a*?", "a++", r"\bx", "(?=a)", r"\1", "a$b|c", "a^", "[a", "(a", "a)", "*a", "a{,3}", "a{1001}", "[a-\\d]",
-     "[]a]", "[[a]", r"\p{L}", r"\Aa", "a|*", "\\", "a{x}", "[z-a]", "]"],
+    ["(?:a)", "a*?", "a++", r"\bx", "(?=a)", r"\1", "a$b|c", "a^", "[a", "(a", "a)", "*a", "a{,3}", "a{1001}",
+     "[a-\\d]", "(a*){2}", "[]a]", "[[a]", r"\p{L}", r"\Aa", "a|*", "\\", "a{x}", "[z-a]", "]"],
 )  # fmt: skip
 def test_what_is_not_common_to_both_is_refused(pattern: str) -> None:
     with pytest.raises(BadPattern):

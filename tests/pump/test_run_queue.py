@@ -20,7 +20,6 @@ class Item:
         self.listener: Any = listener
         self.name = name
         self.thread = thread or Thread(name, listener, None, 1, lasting=False)
-        self.ending: Any = None
         self.order = 0
 
     def __repr__(self) -> str:
@@ -85,17 +84,32 @@ def test_a_thread_has_one_delivery_at_a_time_and_its_line_keeps_its_order() -> N
     assert thread.occupant is items[1]
 
 
-def test_one_that_has_ended_is_passed_over_wherever_it_stands() -> None:
-    queue: RunQueue[Item] = RunQueue(depth_first=False)
+@pytest.mark.parametrize("depth_first", [False, True])
+def test_one_that_is_discarded_stands_in_no_line_any_more(depth_first: bool) -> None:
+    queue: RunQueue[Item] = RunQueue(depth_first=depth_first)
     thread = Thread("t", "l", None, 1, lasting=False)
     first, second, third = (Item("c", "l", str(n), thread) for n in range(3))
-    queue.put([first, second, third])
-    second.ending = "abandoned"
-    first.ending = "abandoned"
-    assert queue.take(everyone) is None
+    beside = Item("c", "l", "beside")
+    queue.put([first])
+    queue.put([second, beside])
+    queue.put([third])
+    queue.discard(second)
+    queue.discard(first)
     queue.release(thread)
+    queue.discard(beside)
+    assert len(queue) == 1
     assert queue.take(everyone) is third
     assert len(queue) == 0
+    assert queue.take(everyone) is None
+
+
+def test_the_only_one_can_be_discarded() -> None:
+    queue: RunQueue[Item] = RunQueue(depth_first=False)
+    item = Item("c", "l", "1")
+    queue.put([item])
+    queue.discard(item)
+    assert not queue
+    assert queue.take(everyone) is None
 
 
 def test_one_taken_back_runs_again_on_the_thread_it_kept() -> None:

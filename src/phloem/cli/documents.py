@@ -28,6 +28,7 @@ __all__ = ["DocumentSplitter"]
 _NAME: Final = rb"[^\s<>/\"'=!?&]"
 _INSIDE: Final = rb"(?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+"  # possessive: a hostile tag costs no squares
 _START: Final = re.compile(rb"<(" + _NAME + rb"++)(" + _INSIDE + rb")>")
+_END: Final = re.compile(rb"</([^<>]*+)>")
 _PART_OF_START: Final = re.compile(rb"<" + _NAME + rb"*+" + _INSIDE + rb"(?:\"[^\"]*+|'[^']*+)?\Z")
 _NEXT: Final = re.compile(rb"<(?:[^\s<>/\"'=!?&:]+:)?messages?(?=[\s/>])")
 _NEXT_OR_END: Final = re.compile(_NEXT.pattern + rb"|</(?:[^\s<>/\"'=!?&:]+:)?messages\s*>")
@@ -181,9 +182,10 @@ class DocumentSplitter:
         if buffer.startswith(b"<!", at):
             return _Kind.DTD, b"", at + 2
         if buffer.startswith(b"</", at):
-            end = buffer.find(b">", at)
-            name = bytes(buffer[at + 2 : end]).rstrip(_WHITE) if end >= 0 else b""
-            return (_Kind.END, name, end + 1) if end >= 0 else (_Kind.UNFINISHED, b"", at)
+            if end_tag := _END.match(buffer, at):
+                return _Kind.END, end_tag[1].rstrip(_WHITE), end_tag.end()
+            unfinished = buffer.find(b"<", at + 1) < 0
+            return (_Kind.UNFINISHED if unfinished else _Kind.TEXT), b"", at + 1
         if start := _START.match(buffer, at):
             return (_Kind.EMPTY if start[2].endswith(b"/") else _Kind.START), start[1], start.end()
         if _PART_OF_START.match(buffer, at):

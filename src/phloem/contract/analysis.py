@@ -135,6 +135,8 @@ class _Analysis:
             inner, *metadata = args
             # what stands inside was said first; what stands outside narrows it
             return self._plan(inner, _merged(read_metadata(metadata), facets), depth + 1)
+        if origin is Final:
+            return self._plan(args[0], facets, depth + 1)
         if isinstance(hint, typing.NewType):
             return self._plan(hint.__supertype__, facets, depth + 1)
         if (
@@ -171,9 +173,7 @@ class _Analysis:
         _none_of(facets, "a Literal")
         values: dict[str, Any] = {}
         for value in args:
-            text = _enum(type(value), NO_FACETS).write(value) if isinstance(value, enum.Enum) else None
-            if text is None:
-                text = SCALARS[type(value)].write(value)
+            text = _literal_text(value)
             if text in values:
                 raise Unsupported(
                     f"a Literal whose values {values[text]!r} and {value!r} read alike", "drop one"
@@ -262,6 +262,15 @@ def _enum(cls: type, facets: Facets) -> Choice:
         raise Unsupported(f"the enum {cls.__name__} without members", "give it some")
     by_value = all(isinstance(member.value, str) for member in members)
     return _choice(pascalize(cls.__name__), {m.value if by_value else m.name: m for m in members}, facets)
+
+
+def _literal_text(value: Any) -> str:
+    if isinstance(value, enum.Enum):
+        return _enum(type(value), NO_FACETS).write(value)
+    try:
+        return SCALARS[type(value)].write(value)
+    except Refusal as error:
+        raise Unsupported(f"a Literal with {error.found}", f"use {error.expected}") from None
 
 
 def _choice(tag: str, values: dict[str, Any], facets: Facets) -> Choice:

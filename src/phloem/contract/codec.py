@@ -68,9 +68,9 @@ def decoder(record: Record) -> Callable[[Any], Any]:
 # -- writing -----------------------------------------------------------------------------------
 
 
-def _write_function(source: Source, record: Record) -> None:
+def _write_function(source: Source, record: Record, name: str) -> None:
     cls = source.bound("Class", record.cls)
-    source.line(0, f"def {source.function(record)}(it):")
+    source.line(0, f"def {name}(it):")
     source.line(1, f"if type(it) is not {cls}: raise Slow")
     pieces: list[str] = []
     for field in record.fields:
@@ -78,7 +78,7 @@ def _write_function(source: Source, record: Record) -> None:
         source.line(1, f"{value} = it.{field.name}")
         pieces.append(f"<{field.tag}>{_written(source, 1, field.plan, value)}</{field.tag}>")
     inside = "".join(pieces)
-    if record is source.record:
+    if name == source.verb:  # the outermost; a class inside itself gets a second function, without its tag
         inside = f"<{record.tag}>{inside}</{record.tag}>"
     source.line(1, f"return f{_quoted(inside)}")
     source.line(0, "")
@@ -214,9 +214,9 @@ def _bounds(source: Source, depth: int, length: str, least: int, most: int | Non
 # -- reading -----------------------------------------------------------------------------------
 
 
-def _read_function(source: Source, record: Record) -> None:
+def _read_function(source: Source, record: Record, name: str) -> None:
     cls = source.bound("Class", record.cls)
-    source.line(0, f"def {source.function(record)}(it):")
+    source.line(0, f"def {name}(it):")
     if not record.fields:
         _read_nothing(source, 1, "it")
         source.line(1, f"return {cls}()")

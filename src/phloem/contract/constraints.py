@@ -123,10 +123,10 @@ def _narrowed(facets: Facets, item: Any) -> Facets:
         if type(wanted) is not int or wanted < 0:
             raise Unsupported(f"a {length} of {wanted!r}", "use a whole number from 0")
         facets = replace(facets, **{length: _stricter(bound, getattr(facets, length), wanted)})
-    pattern: Any = getattr(item, "pattern", None)
-    pattern = getattr(pattern, "pattern", pattern)  # some keep it compiled
+    held: Any = getattr(item, "pattern", None)
+    pattern = getattr(held, "pattern", held)  # some keep it compiled
     if isinstance(pattern, str):
-        if isinstance(item, re.Pattern) and item.flags & ~re.UNICODE:
+        if any(getattr(each, "flags", 0) & ~re.UNICODE for each in (item, held)):
             raise Unsupported("a compiled pattern with flags", "use Pattern(...) and spell both cases out")
         if facets.pattern is not None:
             raise Unsupported("a second pattern", "join both into one")

@@ -336,8 +336,7 @@ def _names_from(frame: FrameType | None, cls: type) -> Mapping[str, Any]:
         if frame.f_code.co_flags & _OPTIMIZED:  # a function; a class body has no such locals
             break
         frame = frame.f_back
-    names.pop(cls.__name__, None)
-    return names
+    return {**names, cls.__name__: cls}
 
 
 _OPTIMIZED: Final = 0x1  # inspect.CO_OPTIMIZED

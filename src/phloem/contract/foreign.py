@@ -9,7 +9,7 @@ read has passed their XSD first. Called by ``contract`` alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol, cast, final
+from typing import Any, Final, cast, final
 
 from lxml import etree, objectify
 
@@ -17,18 +17,10 @@ from phloem.errors import ContractError, InvalidMessage
 from phloem.messages import Fault, HuhCode
 from phloem.wire.parsing import Element, canonical, quoted
 
-__all__ = ["Foreign", "markup_of", "offers_markup", "reader_of", "writes_itself"]
+__all__ = ["markup_of", "offers_markup", "reader_of", "schema_of", "writes_itself"]
 
 _XS: Final = "{http://www.w3.org/2001/XMLSchema}"
 _MISSING: Final = "add a classmethod from_element(element), or from_xml(text), that makes an instance"
-
-
-class Foreign(Protocol):
-    """A class that brings its own XSD."""
-
-    def xsd(self) -> Any: ...
-
-    def xml_value(self, name: str) -> Any: ...
 
 
 def offers_markup(cls: type) -> bool:
@@ -96,7 +88,8 @@ def reader_of(cls: type) -> Callable[[Element], Any]:
 class _Trail:
     """The error context that ``xml_in`` of the reference's classes asks for."""
 
-    trace: Final[list[str]] = []
+    def __init__(self) -> None:
+        self.trace: list[str] = []
 
     def next(self, node: str) -> _Trail:
         return self

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import types
 import typing
 from collections.abc import Mapping
 from typing import Any, final
@@ -48,7 +47,8 @@ def resolved(cls: type, names: Mapping[str, Any]) -> dict[str, Any]:
             cls.__name__: cls,
         }
         for name, annotation in inspect.get_annotations(base).items():
-            holder = types.SimpleNamespace(__annotations__={name: annotation})
+            # a class as its holder, for only there a ClassVar is allowed
+            holder = type("Holder", (), {"__annotations__": {name: annotation}})
             try:
                 hints.update(typing.get_type_hints(holder, globalns=scope, include_extras=True))
             except NameError as error:

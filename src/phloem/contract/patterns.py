@@ -19,6 +19,7 @@ __all__ = ["BadPattern", "sample", "translate"]
 
 _CLASSES: Final = {"d": "0-9", "w": "A-Za-z0-9_", "s": " \\t\\n\\r"}
 _CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t"}
+_NO_ATOM: Final = frozenset("()|*+?{")
 _CANDIDATES: Final = "aA7-_. bBzZ019/,:;!?éß€中"  # one of these is in almost any class
 _QUANTIFIER: Final = re.compile(r"\{(\d+)(?:,(\d*))?\}", re.ASCII)
 _MOST: Final = 1_000  # repetitions in one quantifier; libxml2 builds a state for each
@@ -74,9 +75,10 @@ def _translated(translator: _Translator) -> tuple[re.Pattern[str], str]:
 class _Alternatives:
     """One group's sample: what its first alternative matches."""
 
-    __slots__ = ("closed", "pieces")
+    __slots__ = ("closed", "pieces", "start")
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = 0) -> None:
+        self.start = start  # where the group begins in what is written for Python
         self.pieces: list[str] = []
         self.closed = False
 
@@ -91,6 +93,7 @@ class _Translator:
         self._at = 0
         self._python: list[str] = []
         self._xsd: list[str] = []
+        self._atom = 0  # where what a quantifier would repeat begins, likewise
         self._open = [_Alternatives()]  # the groups we are in, outermost first
 
     @property
@@ -101,6 +104,8 @@ class _Translator:
     def run(self) -> tuple[str, str]:
         depth, repeatable = 0, False
         while (char := self._next()) is not None:
+            if char not in _NO_ATOM:
+                self._atom = len(self._python)
             match char:
                 case "\\":
                     self._escape()
@@ -116,15 +121,17 @@ class _Translator:
                     if self._peek() == "?":
                         raise BadPattern("'(?'; use plain groups: no look-around, names or flags")
                     depth += 1
+                    self._open.append(_Alternatives(len(self._python)))
                     self._both(char)
-                    self._open.append(_Alternatives())
                     repeatable = False
                 case ")":
                     depth -= 1
                     if depth < 0:
                         raise BadPattern("a ')' without its '('; balance the groups")
                     self._both(char)
-                    self._show("".join(self._open.pop().pieces))
+                    group = self._open.pop()
+                    self._show("".join(group.pieces))
+                    self._atom = group.start
                     repeatable = True
                 case "|":
                     self._both(char)
@@ -197,6 +204,8 @@ class _Translator:
                 least = 1
             case "{":
                 char, least, most = self._counted()
+                if re.fullmatch("".join(self._python[self._atom :]), ""):  # libxml2 loses count there
+                    raise BadPattern("a count on what may be empty; use * or + instead")
             case _:
                 pass  # "*": what is set above
         self._both(char)

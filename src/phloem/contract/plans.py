@@ -31,7 +31,6 @@ __all__ = [
     "can_hold",
 ]
 
-UNBOUNDED: Final = None
 NO_DEFAULT: Final = object()
 
 
@@ -85,9 +84,8 @@ class Choice:
     doc: str
 
     def write(self, value: Any) -> str:
-        kind: type[Any] = type(value)
         try:
-            text = self.texts.get((kind, value))
+            text = self.texts.get((value.__class__, value))
         except TypeError:  # unhashable
             text = None
         if text is None:
@@ -122,7 +120,7 @@ class Many:
     kind: type
     item: Plan
     least: int = 0
-    most: int | None = UNBOUNDED
+    most: int | None = None
 
     @property
     def tag(self) -> str:
@@ -154,7 +152,7 @@ class Table:
     key: Leaf | Choice
     value: Plan
     least: int = 0
-    most: int | None = UNBOUNDED
+    most: int | None = None
     tag: str = "Dict"
 
 

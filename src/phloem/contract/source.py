@@ -31,24 +31,26 @@ class Source:
 
     def __init__(self, record: Record, verb: str, names: Mapping[str, Any]) -> None:
         self.record = record
-        self._verb = verb
+        self.verb = verb
         self.names = dict(names)
         self._lines: list[str] = []
         self._functions: dict[int, str] = {}
         self._waiting: list[Record] = []
         self._count = 0
 
-    def build(self, function: Callable[[Source, Record], None]) -> Callable[[Any], Any]:
-        first = self.function(self.record)
+    def build(self, function: Callable[[Source, Record, str], None]) -> Callable[[Any], Any]:
+        """Write the outermost function, called like the verb, and all it needs; compile them."""
+        function(self, self.record, self.verb)
         while self._waiting:
-            function(self, self._waiting.pop())
+            record = self._waiting.pop()
+            function(self, record, self.function(record))
         text = "\n".join(self._lines) + "\n"
         cls = self.record.cls
-        file = f"phloem-{self._verb}-{cls.__module__}.{cls.__qualname__}-{id(cls):x}"
+        file = f"phloem-{self.verb}-{cls.__module__}.{cls.__qualname__}-{id(cls):x}"
         self.names["__loader__"] = _Loader(text)
         self.names["__name__"] = file
         exec(compile(text, file, "exec"), self.names)  # our own source, made of names we checked
-        made: Callable[[Any], Any] = self.names[first]
+        made: Callable[[Any], Any] = self.names[self.verb]
         return made
 
     def line(self, depth: int, text: str) -> None:
@@ -64,8 +66,8 @@ class Source:
         return name
 
     def function(self, record: Record) -> str:
-        """The name of a class's function, which is written once."""
+        """The name of the function for a class inside another, which is written once."""
         if id(record) not in self._functions:
-            self._functions[id(record)] = self.fresh(f"{self._verb}_")
+            self._functions[id(record)] = self.fresh(f"{self.verb}_")
             self._waiting.append(record)
         return self._functions[id(record)]

@@ -143,7 +143,7 @@ class Carriers:
                 if verdict is _NO_VERDICT:
                     self._slots.give_back(listener, carrier)
                     self._slots.leave(carrier)
-                    self._settling.abandoned(delivery, delivery.cut or STOPPED)
+                    self._stopped(delivery)
         late = trio.current_time() - now - listener.handler_timeout
         if late > SLOW_AFTER:
             self._observer.overslept(delivery, late + listener.handler_timeout, listener.handler_timeout)
@@ -160,6 +160,12 @@ class Carriers:
         following = self._carry_on(carrier, listener)
         await trio.lowlevel.cancel_shielded_checkpoint()  # the step in which `context` is read
         return following
+
+    def _stopped(self, delivery: Delivery) -> None:
+        """Cut, or cancelled from outside: its conversation is judged by that, whoever hears of it first."""
+        if delivery.cut is None:
+            self._core.cut_conversation(delivery.conversation, ConversationState.DRAINED, STOPPED)
+        self._settling.abandoned(delivery, delivery.cut or STOPPED)
 
     def _cause(self, delivery: Delivery, verdict: Any) -> Cause:
         """The failure as data; the traceback goes to the observer."""
@@ -185,7 +191,7 @@ class Carriers:
         finally:
             delivery.scope = None
             if not slept or delivery.cut is not None:
-                self._settling.abandoned(delivery, delivery.cut or STOPPED)
+                self._stopped(delivery)
         if delivery.ending is not None:
             return
         try:

@@ -173,6 +173,7 @@ class Core:
                 if delivery.scope is not None:
                     delivery.scope.cancel(reason=cause.text)
             return
+        self.queue.discard(delivery)
         self.close(delivery, Ending.ABANDONED, cause)
         self.release(delivery)
 
@@ -193,19 +194,16 @@ class Core:
             else threads.prune(thread, turn.number)
         )
         for gone in here:
-            line = gone.line or ()
-            for delivery in [*line, gone.occupant]:
-                if delivery is not None and delivery.turn is turn and delivery.ending is None:
-                    if delivery.running:
-                        self.abandon(delivery, PRUNED)
-                    else:
-                        self.close(delivery, Ending.ABANDONED, PRUNED)
-            if not gone.alive:
-                gone.line = None
-                if gone.occupant is not None and not gone.occupant.running:
-                    gone.occupant = None
-            elif gone.occupant is not None and gone.occupant.ending is not None:
-                self.queue.release(gone)
+            for delivery in [gone.occupant, *(gone.line or ())]:
+                if delivery is None or delivery.turn is not turn or delivery.ending is not None:
+                    continue
+                if delivery.running:
+                    self.abandon(delivery, PRUNED)
+                else:
+                    self.queue.discard(delivery)
+                    self.close(delivery, Ending.ABANDONED, PRUNED)
+                    if gone.occupant is delivery:
+                        self.queue.release(gone)
         if thread.parent is not None:
             threads.reap(thread.parent)
 

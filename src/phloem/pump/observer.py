@@ -22,7 +22,7 @@ class Observer(Protocol):
     """Watches one pump. Every call is made in a sync stretch: return soon, never wait."""
 
     def conversation_started(self, conversation: Conversation) -> None:
-        """It has a seat, and its first messages are booked."""
+        """It has a seat; its first messages are booked in the same sync stretch."""
         ...
 
     def conversation_ended(self, conversation: Conversation, outcome: Outcome) -> None:

@@ -21,7 +21,7 @@ from phloem.config import WireLimits
 from phloem.contract import Contract, contract_of
 from phloem.errors import InvalidMessage
 from phloem.messages import Fault, HuhCode
-from phloem.wire.envelope import EnvelopeReader, is_envelope
+from phloem.wire.envelope import NAMESPACE, EnvelopeReader, is_envelope
 from phloem.wire.parsing import Element, Parser, canonical, printable
 from phloem.wire.repair import Mend, Shape, read_document
 
@@ -90,6 +90,11 @@ class Pipeline:
     def open_document(self, root: Element) -> tuple[str | None, str | None, tuple[Element, ...]]:
         """Steps 3 and 4: (claimed sender, to, payloads). A bare payload is its own. Raises InvalidMessage."""
         if not is_envelope(root):
+            if root.tag == "message" and isinstance(self.routes.find("message", None, None), Miss):
+                found = "<message> in no namespace"
+                raise InvalidMessage(
+                    [Fault(HuhCode.ENVELOPE, "/message", found, f'<message xmlns="{NAMESPACE}">')]
+                )
             return None, None, (root,)
         envelope = self._envelopes.read(root)
         return envelope.sender, envelope.to, envelope.payloads

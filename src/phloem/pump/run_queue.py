@@ -24,7 +24,6 @@ class Queued(Protocol):
     """What the queue needs to know of a delivery."""
 
     thread: Thread
-    ending: Any  # not None once it has ended: it is then passed over wherever it stands
     order: int  # the queue's own stamp
     conversation: Any  # the key that turns are taken by; compared by identity
     listener: Any  # the key that lines are kept by; compared by identity
@@ -41,7 +40,7 @@ class _Share(Generic[D]):
 
     def __init__(self, turn: int) -> None:
         self.turn = turn
-        self.waiting: deque[D] = deque()
+        self.waiting: OrderedDict[D, None] = OrderedDict()  # in order of arrival, discarded in O(1)
 
 
 @final
@@ -86,47 +85,54 @@ class RunQueue(Generic[D]):
     def release(self, thread: Thread) -> None:
         """The thread's delivery has ended: the next in its line comes forward."""
         thread.occupant = None
-        line = thread.line
-        while line:
-            delivery: D = line.popleft()
-            if delivery.ending is None:
-                thread.occupant = delivery
-                self._enter(delivery)
-                return
-        thread.line = None
+        if thread.line:
+            delivery: D = thread.line.popleft()
+            thread.occupant = delivery
+            self._enter(delivery)
+        else:
+            thread.line = None
+
+    def discard(self, delivery: D) -> None:
+        """One that waits has ended: it stands in no line any more. Whoever calls releases its thread."""
+        thread = delivery.thread
+        if thread.occupant is not delivery:
+            if thread.line is not None:
+                thread.line.remove(delivery)
+        elif self._lone is delivery:
+            self._lone = None
+        else:
+            self._remove(delivery)
 
     def take(self, has_room: Callable[[Any], bool]) -> D | None:
         """The next delivery among listeners that have room, or None. It leaves the queue."""
         lone = self._lone
         if lone is not None:
-            if lone.ending is None and not has_room(lone.listener):
+            if not has_room(lone.listener):
                 return None
             self._lone = None
-            return lone if lone.ending is None else None
-        while self._waiting:
-            first: Any = None
-            oldest = 0
-            for listener, line in self._lines.items():
-                conversation, share = next(iter(line.items()))
-                if (first is None or share.turn < oldest) and has_room(listener):
-                    first, oldest = conversation, share.turn
-            if first is None:
-                return None
-            delivery = self._best_of(self._where[first], has_room)
-            self._leave(first, delivery)
-            if delivery.ending is None:
-                return delivery
-        return None
+            return lone
+        if not self._waiting:
+            return None
+        first: Any = None
+        oldest = 0
+        for listener, line in self._lines.items():
+            conversation, share = next(iter(line.items()))
+            if (first is None or share.turn < oldest) and has_room(listener):
+                first, oldest = conversation, share.turn
+        if first is None:
+            return None
+        delivery = self._best_of(self._where[first], has_room)
+        self._remove(delivery)
+        self._to_the_end(first)
+        return delivery
 
     def _best_of(self, shares: dict[Any, _Share[D]], has_room: Callable[[Any], bool]) -> D:
+        """The conversation's oldest (depth-first: newest) among listeners that have room."""
+        end = reversed if self._depth_first else iter
         if len(shares) == 1:
             (share,) = shares.values()
-            return share.waiting[-1 if self._depth_first else 0]
-        heads = [
-            share.waiting[-1 if self._depth_first else 0]
-            for listener, share in shares.items()
-            if has_room(listener)
-        ]
+            return next(end(share.waiting))
+        heads = [next(end(share.waiting)) for listener, share in shares.items() if has_room(listener)]
         pick = max if self._depth_first else min
         return pick(heads, key=lambda delivery: delivery.order)
 
@@ -147,30 +153,29 @@ class RunQueue(Generic[D]):
             if line is None:
                 line = self._lines[listener] = OrderedDict()
             line[conversation] = share
-        share.waiting.append(delivery)
+        share.waiting[delivery] = None
         self._waiting += 1
 
-    def _leave(self, conversation: Any, delivery: D) -> None:
-        """Take it out, and send its conversation to the end of every line it stands in."""
+    def _remove(self, delivery: D) -> None:
+        conversation, listener = delivery.conversation, delivery.listener
         shares = self._where[conversation]
-        share = shares[delivery.listener]
-        if self._depth_first:
-            share.waiting.pop()
-        else:
-            share.waiting.popleft()
+        share = shares[listener]
+        del share.waiting[delivery]
         self._waiting -= 1
         if not share.waiting:
-            del shares[delivery.listener]
-            line = self._lines[delivery.listener]
+            del shares[listener]
+            line = self._lines[listener]
             del line[conversation]
             if not line:
-                del self._lines[delivery.listener]
+                del self._lines[listener]
             if not shares:
                 del self._where[conversation]
-                return
-        if delivery.ending is not None:
-            return  # it had ended already, so its conversation has not had its turn
-        self._turn += 1
-        for listener, other in shares.items():
-            other.turn = self._turn
-            self._lines[listener].move_to_end(conversation)
+
+    def _to_the_end(self, conversation: Any) -> None:
+        """It has had its turn: it stands last in every line that it still stands in."""
+        shares = self._where.get(conversation)
+        if shares is not None:
+            self._turn += 1
+            for listener, share in shares.items():
+                share.turn = self._turn
+                self._lines[listener].move_to_end(conversation)

@@ -41,9 +41,8 @@ _BARE_AMPERSAND: Final = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9a
 _CHARACTER: Final = re.compile(r"&#(?:([0-9]+)|x([0-9a-fA-F]+));")
 _CLOSED_BY: Final = {"comment": "-->", "cdata": "]]>", "instruction": "?>"}
 
-_BY_LIBXML2: Final[
-    dict[Any, tuple[HuhCode, str]]
-] = {  # what only the parser can know; everything else was found by reading along
+# What only the parser can know; everything else was found by reading along.
+_BY_LIBXML2: Final[Mapping[Any, tuple[HuhCode, str]]] = {
     etree.ErrorTypes.NS_ERR_UNDEFINED_NAMESPACE: (HuhCode.UNEXPECTED_ELEMENT, "a name without a prefix"),
     etree.ErrorTypes.ERR_NAME_TOO_LONG: (HuhCode.TOO_LARGE, "a shorter name"),
     etree.ErrorTypes.ERR_INTERNAL_ERROR: (HuhCode.TOO_LARGE, "a smaller document"),

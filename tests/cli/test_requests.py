@@ -1,0 +1,146 @@
+"""A line of the batch becomes a message, or every reason why not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+
+import pytest
+
+from phloem.cli.fields import FieldTable
+from phloem.cli.lines import Piece
+from phloem.cli.requests import Refused, Request, RequestReader
+from phloem.config import WireLimits
+from phloem.contract import contract_of
+from phloem.wire.envelope import EnvelopeReader
+from phloem.wire.parsing import Parser
+
+
+@dataclass
+class Greeting:
+    name: str
+
+
+@dataclass
+class Price:
+    value: Decimal
+
+
+@dataclass
+class Listener:
+    name: str
+    classes: tuple[type, ...]
+
+    @property
+    def contracts(self):  # type: ignore[no-untyped-def]
+        return tuple(contract_of(each) for each in self.classes)
+
+
+@pytest.fixture
+def reader() -> RequestReader:
+    listeners = [Listener("greeter", (Greeting,)), Listener("Shop", (Greeting, Price)), Listener("greeter", (Greeting,))]
+    return RequestReader(listeners, FieldTable(), sender="outside", limits=WireLimits())
+
+
+def read(reader: RequestReader, line: object, number: int = 7) -> Request | Refused:
+    text = line if isinstance(line, bytes) else json.dumps(line).encode()
+    return reader.read_line(Piece(number, number, text))
+
+
+def test_fields_become_a_typed_payload(reader: RequestReader) -> None:
+    assert read(reader, {"to": "greeter", "payload": {"name": "Ada"}}) == Request(7, "greeter", Greeting("Ada"))
+
+
+def test_numbers_keep_their_digits(reader: RequestReader) -> None:
+    line = b'{"to": "shop", "type": "Price", "payload": {"value": 0.10000000000000000001}}'
+    assert read(reader, line) == Request(7, "shop", Price(Decimal("0.10000000000000000001")))
+
+
+@pytest.mark.parametrize("kind", ["Price", "price", "handlers.Price"])
+def test_type_says_which_class_without_case_or_module(reader: RequestReader, kind: str) -> None:
+    line = {"to": "Shop", "type": kind, "payload": {"value": 1}}
+    assert read(reader, line) == Request(7, "Shop", Price(Decimal(1)))
+
+
+def test_without_to_the_type_alone_decides(reader: RequestReader) -> None:
+    assert read(reader, {"type": "Price", "payload": {"value": 1}}) == Request(7, None, Price(Decimal(1)))
+
+
+@pytest.mark.parametrize("name", ["a", "", 0, -5, 10**30])
+def test_a_given_id_comes_back(reader: RequestReader, name: str | int) -> None:
+    assert read(reader, {"id": name, "to": "greeter", "payload": {"name": "Ada"}}).id == name
+
+
+def test_xml_is_enveloped_for_its_listener_and_never_pasted(reader: RequestReader) -> None:
+    crafted = "</to></meta><Evil/>"
+    request = read(reader, {"to": crafted, "xml": "<Greeting ><Name>A &amp; B</Name><!-- c --></Greeting>"})
+    assert isinstance(request, Request)
+    envelope = EnvelopeReader().read(Parser(WireLimits()).parse(request.xml))
+    assert (envelope.sender, envelope.to) == ("outside", crafted)
+    assert [str(payload.tag) for payload in envelope.payloads] == ["Greeting"]
+    assert b"<Greeting xmlns=\"\"><Name>A &amp; B</Name></Greeting>" in request.xml
+
+
+def test_xml_without_to_goes_as_it_is(reader: RequestReader) -> None:
+    assert read(reader, {"xml": "<message/>"}) == Request(7, xml=b"<message/>")
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "path", "found"),
+    [
+        (b"garbage", "not-json", "line 7, column 1", '"garbage"'),
+        (b'{"to": ', "not-json", "line 7, column 8", "the end of the line"),
+        (b'{"id": NaN}', "not-json", "line 7", "NaN is no JSON"),
+        (b"[" * 100_000, "not-json", "line 7", ""),
+        (b'{"id": ' + b"1" * 5000 + b"}", "not-json", "line 7", ""),
+        (b"[1]", "not-json", "line 7", "a list"),
+        (b'"a"', "not-json", "line 7", '"a"'),
+        (b'{"to": "\xff"}', "bad-char", "line 7", "byte 0xff at 9"),
+        (b'{"to": "a", "to": "b"}', "duplicate-element", "line 7", '"to" twice'),
+        ({"to": "greeter"}, "no-payload", "payload", "neither"),
+        ({"to": "greeter", "payload": {}, "xml": "<A/>"}, "no-payload", "payload", "both"),
+        ({"to": 5, "payload": {}}, "type", "to", "5"),
+        ({"to": "greeter", "xml": {}}, "type", "xml", "an object"),
+        ({"id": [], "to": "greeter", "payload": {}}, "type", "id", "a list"),
+        ({"id": True, "to": "greeter", "payload": {}}, "type", "id", "true"),
+        ({"id": "x" * 257, "payload": {}}, "type", "id", '"' + "x" * 58 + "…"),
+        ({"To": "greeter", "payload": {}}, "unexpected-element", "To", 'a key "To"'),
+        ({"to": "gretter", "payload": {"name": "A"}}, "routing", "to", '"gretter"'),
+        ({"to": "shop", "payload": {"name": "A"}}, "missing-element", "type", "nothing"),
+        ({"to": "shop", "type": "Cost", "payload": {}}, "routing", "type", '"Cost"'),
+        ({"to": "greeter", "type": "Price", "payload": {}}, "routing", "type", '"Price"'),
+        ({"to": "greeter", "payload": {"name": 5}}, "type", "payload.name", "5"),
+        ({"to": "greeter", "payload": ["Ada"]}, "type", "payload", "a list"),
+        ({"to": "greeter", "xml": "<Greeting><Name>"}, "truncated", "", ""),
+        ({"to": "greeter", "xml": "<!DOCTYPE a><Greeting/>"}, "dtd-refused", "", ""),
+        ({"to": "greeter", "xml": '<a xmlns="u"/>'}, "envelope", "xml", 'the tag "{u}a"'),
+        ({"to": "", "xml": "<a/>"}, "envelope", "/message/meta/to", "0 characters"),
+    ],
+)
+def test_a_line_that_is_no_message_says_why(
+    reader: RequestReader, line: object, code: str, path: str, found: str
+) -> None:
+    refused = read(reader, line)
+    assert isinstance(refused, Refused)
+    fault = refused.faults[0]
+    assert str(fault.code) == code
+    assert path in fault.path
+    assert found in fault.found
+    assert len(fault.found) <= 80
+
+
+def test_a_refused_line_keeps_its_id_if_it_has_one(reader: RequestReader) -> None:
+    assert read(reader, {"id": "mine", "to": "greeter", "payload": {"nane": 1}}).id == "mine"
+    assert read(reader, {"id": {}, "to": "greeter", "payload": {}}).id == 7
+    assert read(reader, b"garbage").id == 7
+
+
+def test_a_line_tells_all_its_faults(reader: RequestReader) -> None:
+    refused = read(reader, {"id": [], "To": 1, "xml": 5})
+    assert isinstance(refused, Refused)
+    assert [fault.path for fault in refused.faults] == ["To", "id", "xml"]
+
+
+def test_an_envelope_is_left_to_the_organism(reader: RequestReader) -> None:
+    assert reader.read_envelope(Piece(3, 9, b"<junk>")) == Request(3, xml=b"<junk>")

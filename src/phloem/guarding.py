@@ -2,7 +2,8 @@
 
 Decides which exceptions are the user's (data: a failed dispatch) and which must go on
 (``KeyboardInterrupt``, and ``Cancelled`` while a scope around us is really cancelled).
-Never logs and never retries. The dispatch, and later the bus and pipeline hooks, call it.
+Never logs and never retries. The dispatch and what reads its
+result call it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, final
 
 import trio
 
-__all__ = ["Raised", "guarded"]
+__all__ = ["Raised", "attempted", "guarded", "said"]
 
 
 @final
@@ -40,10 +41,26 @@ async def guarded(function: Callable[..., Awaitable[Any]], *args: object) -> Any
         if going_on is None:
             return Raised(error)
         if staying is not None:
-            going_on.add_note(f"beside it, the same code raised {staying!r}")
+            going_on.add_note(f"beside it, the same code raised {type(staying).__name__}: {said(staying)}")
         if going_on is error:
             raise
         raise going_on from None
+
+
+def attempted(function: Callable[..., Any], *args: object) -> Any:
+    """As ``guarded``, for plain functions that run a user's code on the way: constructors, properties."""
+    try:
+        return function(*args)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return Raised(error)
+
+
+def said(error: BaseException) -> str:
+    """An exception's text. Its class may be the user's, and its ``__str__`` raise in turn."""
+    text = attempted(str, error)
+    return f"(its text raised {type(text.error).__name__})" if isinstance(text, Raised) else str(text)
 
 
 def _divide(error: BaseException, *, cancelled: bool) -> tuple[BaseException | None, BaseException | None]:

@@ -14,7 +14,9 @@ from phloem.cli.lines import Piece, Unreadable
 
 def split(data: bytes, size: int = 0, *, limit: int = 100_000) -> list[Piece | Unreadable]:
     splitter, size = DocumentSplitter(limit), size or len(data) or 1
-    found = [each for start in range(0, len(data), size) for each in splitter.feed(data[start : start + size])]
+    found = [
+        each for start in range(0, len(data), size) for each in splitter.feed(data[start : start + size])
+    ]
     return [*found, *splitter.finish()]
 
 
@@ -32,7 +34,13 @@ A, B, C = b"<message><A/></message>", b"<message><B>b</B></message>", b"<message
     [
         A + B + C,
         b" \n" + A + b"\n" + B + b"\n\t" + C + b"\n",
-        b'<?xml version="1.0"?>\n<!-- three --><messages>' + A + b"<?p <message>?>" + B + b"<!-- <x> -->" + C + b"</messages>",
+        b'<?xml version="1.0"?>\n<!-- three --><messages>'
+        + A
+        + b"<?p <message>?>"
+        + B
+        + b"<!-- <x> -->"
+        + C
+        + b"</messages>",
         b'<?xml version="1.0" encoding="UTF-8"?>' + A + b'<?xml version="1.0"?>' + B + C,
         b"<messages/>" + A + b"<messages >" + B + b"</messages ><messages>" + C + b"</messages>",
     ],
@@ -45,7 +53,7 @@ def test_every_framing_gives_the_same_documents(data: bytes, size: int) -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        b'<message a="</message>" b=\'<message>\'><A/></message>',
+        b"<message a=\"</message>\" b='<message>'><A/></message>",
         b"<message><![CDATA[</message><message>]]></message>",
         b"<message><!-- </message> --></message>",
         b"<message><?a </message>?></message>",
@@ -102,6 +110,20 @@ def test_what_is_no_document_costs_one_result_and_the_next_is_taken_up(
     assert told(data, size) == expected
 
 
+LONG = [b"<message><A>%d%s</A></message>" % (number, b"x" * 900) for number in range(4)]
+
+
+def test_what_a_truncated_document_swallowed_is_read_again() -> None:
+    cut = b"<message><A>" + b"y" * 900
+    data = LONG[0] + cut + LONG[1] + cut + LONG[2] + LONG[3]
+    for size in (0, 100, 4096):
+        assert told(data, size) == [LONG[0], "truncated", LONG[1], "truncated", LONG[2], LONG[3]]
+        assert told(data, size, limit=3000) in (
+            [LONG[0], "too-large", LONG[1], "truncated", LONG[2], LONG[3]],
+            [LONG[0], "truncated", LONG[1], "truncated", LONG[2], LONG[3]],  # the end came before the limit
+        )
+
+
 def test_a_document_in_another_encoding_is_refused_and_says_so() -> None:
     [refused, read] = split(b'<?xml version="1.0" encoding="latin1"?><message/>\n<?xml version="1.0"?>' + A)
     assert isinstance(refused, Unreadable)
@@ -130,7 +152,8 @@ def test_no_more_is_held_than_the_limit_and_a_chunk() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", [b'<message a="', b"<message>", b"<message><!-- ", b"<", b"<message a='\"", b"</message>", b"<![CDATA["]
+    "piece",
+    [b'<message a="', b"<message>", b"<message><!-- ", b"<", b"<message a='\"", b"</message>", b"<![CDATA["],
 )
 def test_hostile_input_costs_no_squares(piece: bytes) -> None:
     def seconds(size: int) -> float:
@@ -149,7 +172,21 @@ def test_nothing_can_make_it_fail(data: bytes, size: int) -> None:
     split(data, size, limit=50)
 
 
-PARTS = [A, B, C, b" ", b"junk", b"<message>", b"</messages>", b"<messages>", b"<!-- x -->", b'"', b"]]>", b"<A", b"-->"]
+PARTS = [
+    A,
+    B,
+    C,
+    b" ",
+    b"junk",
+    b"<message>",
+    b"</messages>",
+    b"<messages>",
+    b"<!-- x -->",
+    b'"',
+    b"]]>",
+    b"<A",
+    b"-->",
+]
 
 
 @given(st.lists(st.sampled_from(PARTS), max_size=12), st.integers(1, 20))

@@ -14,7 +14,9 @@ CAUSE = Cause("handler", "it raised", "a", "LookupError")
 LETTER = DeadLetter("m", "c", "a", "b", "handler", CAUSE, "<A/>")
 
 
-def outcome(state: ConversationState, cause: Cause | None = None, rejections: tuple[Huh, ...] = ()) -> Outcome:
+def outcome(
+    state: ConversationState, cause: Cause | None = None, rejections: tuple[Huh, ...] = ()
+) -> Outcome:
     return Outcome("c", state, cause, (), rejections)
 
 
@@ -29,7 +31,10 @@ def outcome(state: ConversationState, cause: Cause | None = None, rejections: tu
         (outcome(ConversationState.CANCELLED), ExitCode.FAILED),
         (outcome(ConversationState.DRAINED), ExitCode.FAILED),
         (outcome(ConversationState.TIMED_OUT), ExitCode.DEADLINE),
-        (outcome(ConversationState.FAILED, Cause("handler", "a overran its deadline", "a")), ExitCode.DEADLINE),
+        (
+            outcome(ConversationState.FAILED, Cause("handler", "a overran its deadline", "a")),
+            ExitCode.DEADLINE,
+        ),
         (outcome(ConversationState.FAILED, Cause("handler", "…", "a", "WouldDeadlock")), ExitCode.DEADLINE),
         (outcome(ConversationState.OUT_OF_BUDGET), ExitCode.BUDGET),
     ],

@@ -95,7 +95,9 @@ DECIMALS = st.decimals(allow_nan=False, allow_infinity=False)
 INNER = st.builds(Inner, TEXT, st.integers())
 OTHER = st.builds(Other, TEXT)
 TREES = st.recursive(
-    st.builds(Tree, st.integers()), lambda inner: st.builds(Tree, st.integers(), st.lists(inner, max_size=2)), max_leaves=4
+    st.builds(Tree, st.integers()),
+    lambda inner: st.builds(Tree, st.integers(), st.lists(inner, max_size=2)),
+    max_leaves=4,
 )
 ALL = st.builds(
     Everything,
@@ -172,7 +174,7 @@ def one(kind: Any) -> type:
         (Decimal, "0.1000000000000000055511151231257827", Decimal("0.1000000000000000055511151231257827")),
         (Decimal, "1e400", Decimal("1e400")),
         (Decimal, '"007.50"', Decimal("7.50")),
-        (Decimal, "12345678901234567890123", Decimal("12345678901234567890123")),
+        (Decimal, "12345678901234567890123", Decimal(12345678901234567890123)),
         (int, "123456789012345678901234567890", 123456789012345678901234567890),
         (float, "3", 3.0),
         (float, '"-INF"', -math.inf),
@@ -195,6 +197,26 @@ def test_json_is_read_as_the_field_s_type(kind: Any, text: str, value: object) -
     assert kinds(payload.value) == kinds(value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "written"),
+    [
+        (int | str, "5", "5"),
+        (float | int, 5, {"$type": "int", "$value": 5}),
+        (str | Decimal, Decimal(5), {"$type": "Decimal", "$value": "5"}),
+        (Inner | Other, Other("a"), {"$type": "Other", "$value": {"name": "a"}}),
+        (Inner | None, Inner("a"), {"name": "a", "size": 1}),
+        (dict[int | str, int], {5: 1, "6": 2}, [[5, 1], ["6", 2]]),
+        (dict[int, int], {5: 1}, {"5": 1}),
+    ],
+)
+def test_a_value_says_its_type_only_where_json_would_lose_it(
+    kind: Any, value: object, written: object
+) -> None:
+    table, cls = FieldTable(), one(kind)
+    assert table.write(cls(value)) == {"value": written}
+    assert kinds(table.read(cls, {"value": written}).value) == kinds(value)
+
+
 def test_nan_is_written_and_read_as_xml_says_it() -> None:
     table, kind = FieldTable(), one(float)
     assert table.write(kind(math.nan)) == {"value": "NaN"}
@@ -213,6 +235,7 @@ def test_nan_is_written_and_read_as_xml_says_it() -> None:
         (str, "null", "type", "payload.value", "null"),
         (float, "1e400", "facet", "payload.value", "1e400"),
         (float, "1" + "0" * 400, "facet", "payload.value", "a number of more than 60 digits"),
+        (float, "true", "type", "payload.value", "true"),
         (float, '"nan"', "type", "payload.value", '"nan"'),
         (Decimal, '"NaN"', "type", "payload.value", '"NaN"'),
         (Decimal, '" 1"', "type", "payload.value", '" 1"'),
@@ -237,7 +260,9 @@ def test_nan_is_written_and_read_as_xml_says_it() -> None:
         (complex, "1", "type", "payload", "fields for complex"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_path(kind: Any, text: str, code: str, path: str, found: str) -> None:
+def test_what_does_not_fit_is_refused_with_its_path(
+    kind: Any, text: str, code: str, path: str, found: str
+) -> None:
     with pytest.raises(InvalidMessage) as raised:
         FieldTable().read(one(kind), parsed(f'{{"value": {text}}}'))
     fault = raised.value.faults[0]

@@ -11,7 +11,9 @@ from phloem.messages import HuhCode
 
 def split(data: bytes, size: int = 1, *, limit: int = 1000) -> list[Piece | Unreadable]:
     splitter = LineSplitter(limit)
-    found = [each for start in range(0, len(data), size) for each in splitter.feed(data[start : start + size])]
+    found = [
+        each for start in range(0, len(data), size) for each in splitter.feed(data[start : start + size])
+    ]
     return [*found, *splitter.finish()]
 
 

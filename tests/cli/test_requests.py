@@ -39,7 +39,11 @@ class Listener:
 
 @pytest.fixture
 def reader() -> RequestReader:
-    listeners = [Listener("greeter", (Greeting,)), Listener("Shop", (Greeting, Price)), Listener("greeter", (Greeting,))]
+    listeners = [
+        Listener("greeter", (Greeting,)),
+        Listener("Shop", (Greeting, Price)),
+        Listener("greeter", (Greeting,)),
+    ]
     return RequestReader(listeners, FieldTable(), sender="outside", limits=WireLimits())
 
 
@@ -49,7 +53,9 @@ def read(reader: RequestReader, line: object, number: int = 7) -> Request | Refu
 
 
 def test_fields_become_a_typed_payload(reader: RequestReader) -> None:
-    assert read(reader, {"to": "greeter", "payload": {"name": "Ada"}}) == Request(7, "greeter", Greeting("Ada"))
+    assert read(reader, {"to": "greeter", "payload": {"name": "Ada"}}) == Request(
+        7, "greeter", Greeting("Ada")
+    )
 
 
 def test_numbers_keep_their_digits(reader: RequestReader) -> None:
@@ -79,7 +85,7 @@ def test_xml_is_enveloped_for_its_listener_and_never_pasted(reader: RequestReade
     envelope = EnvelopeReader().read(Parser(WireLimits()).parse(request.xml))
     assert (envelope.sender, envelope.to) == ("outside", crafted)
     assert [str(payload.tag) for payload in envelope.payloads] == ["Greeting"]
-    assert b"<Greeting xmlns=\"\"><Name>A &amp; B</Name></Greeting>" in request.xml
+    assert b'<Greeting xmlns=""><Name>A &amp; B</Name></Greeting>' in request.xml
 
 
 def test_xml_without_to_goes_as_it_is(reader: RequestReader) -> None:

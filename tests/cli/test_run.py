@@ -35,7 +35,7 @@ def test_a_good_batch_has_a_line_for_each_message_and_exit_code_0(phloem: Any, l
     ]
     assert (first["state"], first["error"]) == ("completed", None)
     assert first["conversation"] != second["conversation"]
-    assert first["ms"] > 0
+    assert 0 < first["ms"] < 60_000
 
 
 def test_stdout_carries_only_data_and_stderr_the_summary(phloem: Any, line: Any) -> None:
@@ -74,7 +74,9 @@ def test_a_line_of_three_megabytes_costs_itself_only(phloem: Any, line: Any) -> 
 
 
 def test_what_the_organism_rejects_says_where(phloem: Any, line: Any) -> None:
-    done = phloem.run({"to": "echo", "xml": "<Say><Txt>a</Txt></Say>"}, line("a\u0001"), {"to": "echo", "xml": "<"})
+    done = phloem.run(
+        {"to": "echo", "xml": "<Say><Txt>a</Txt></Say>"}, line("a\u0001"), {"to": "echo", "xml": "<"}
+    )
     assert done.states == ["rejected"] * 3
     assert done.lines[0]["error"]["path"].startswith("/Say")
     assert done.lines[1]["error"]["code"] == "bad-char"
@@ -165,7 +167,8 @@ def test_unordered_lets_the_others_pass(phloem: Any, line: Any) -> None:
         envelope("a"),
         envelope("a") + "\n" + envelope("b"),
         f'<?xml version="1.0"?>\n<messages>{envelope("a")}<!-- c -->{envelope("b")}</messages>\n',
-        f'<messages xmlns="{NAMESPACE}">{envelope("a", declared=False)}{envelope("b", declared=False)}</messages>',
+        f'<messages xmlns="{NAMESPACE}">'
+        f"{envelope('a', declared=False)}{envelope('b', declared=False)}</messages>",
     ],
 )
 def test_xml_is_read_in_every_framing(phloem: Any, batch: str) -> None:
@@ -177,7 +180,9 @@ def test_xml_is_read_in_every_framing(phloem: Any, batch: str) -> None:
 
 def test_bad_xml_costs_one_line_and_the_next_message_is_taken_up(phloem: Any) -> None:
     cut = envelope("b")[:-20]
-    done = phloem("run", "organism.yaml", "--batch", "-", input=f"{envelope('a')}\njunk\n{cut}\n{envelope('c')}")
+    done = phloem(
+        "run", "organism.yaml", "--batch", "-", input=f"{envelope('a')}\njunk\n{cut}\n{envelope('c')}"
+    )
     assert done.states == ["completed", "rejected", "rejected", "completed"]
     assert [each["error"]["line"] for each in done.lines[1:3]] == [2, 3]
 
@@ -199,11 +204,26 @@ def test_an_empty_batch_is_no_failure(phloem: Any) -> None:
     [
         (("run", "organism.yaml", "--batch", "missing"), "phloem: missing: No such file or directory"),
         (("run", "organism.yaml", "--batch", "."), "phloem: .: cannot be read: Is a directory"),
-        (("run", "organism.yaml", "--batch", "in", "--out", "no/out"), "phloem: no/out: No such file or directory"),
-        (("run", "organism.yaml", "--batch", "in", "--out", "/dev/full"), "phloem: results cannot be written: No space"),
-        (("run", "organism.yaml", "--batch", "in", "--out", "in"), "phloem: --out in is the same file as --batch in"),
-        (("run", "organism.yaml", "--batch", "in", "--out", "./organism.yaml"), "is the same file as FILE organism.yaml"),
-        (("run", "organism.yaml", "--batch", "in", "--dead-letters", "in"), "phloem: --dead-letters in is the same file"),
+        (
+            ("run", "organism.yaml", "--batch", "in", "--out", "no/out"),
+            "phloem: no/out: No such file or directory",
+        ),
+        (
+            ("run", "organism.yaml", "--batch", "in", "--out", "/dev/full"),
+            "phloem: results cannot be written: No space",
+        ),
+        (
+            ("run", "organism.yaml", "--batch", "in", "--out", "in"),
+            "phloem: --out in is the same file as --batch in",
+        ),
+        (
+            ("run", "organism.yaml", "--batch", "in", "--out", "./organism.yaml"),
+            "is the same file as FILE organism.yaml",
+        ),
+        (
+            ("run", "organism.yaml", "--batch", "in", "--dead-letters", "in"),
+            "phloem: --dead-letters in is the same file",
+        ),
         (("run", "organism.yaml"), "phloem: Missing option '--batch'."),
         (("run", "missing.yaml", "--batch", "in"), "phloem: missing.yaml: found no such file"),
         (("run", "organism.yaml", "--batch", "in", "--reorder-window", "0"), "phloem: Invalid value"),
@@ -285,6 +305,17 @@ def test_a_bug_says_its_cause_first_and_its_traceback_on_demand(phloem: Any) -> 
     assert "in broken" in full.err
 
 
+def test_what_a_handler_raised_is_logged_as_one_line_and_its_traceback_on_demand(
+    phloem: Any, line: Any
+) -> None:
+    plain = phloem.run(line("tea", to="boom"))
+    assert ": LookupError: there is no tea" in plain.err
+    assert "Traceback" not in plain.err
+    assert (
+        'raise LookupError("there is no "' in phloem.run(line("tea", to="boom"), options=("--traceback",)).err
+    )
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a terminal of its own needs a POSIX system")
 @pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}])
 def test_a_bar_is_drawn_on_a_terminal_and_its_colours_respect_no_color(
@@ -319,12 +350,16 @@ def test_a_bar_is_drawn_on_a_terminal_and_its_colours_respect_no_color(
 def test_bytes_and_digits_survive_the_whole_way(phloem: Any) -> None:
     (phloem.folder / "handlers.py").write_text(
         (phloem.folder / "handlers.py").read_text()
-        + "\nfrom decimal import Decimal\n@dataclass\nclass Bill:\n    sum: Decimal\n    scan: bytes\n    ratio: float\n"
+        + "\nfrom decimal import Decimal\n"
+        + "@dataclass\nclass Bill:\n    sum: Decimal\n    scan: bytes\n    ratio: float\n"
     )
     with (phloem.folder / "organism.yaml").open("a") as file:
-        file.write("  - {name: bills, description: b, payload_class: handlers.Bill, handler: handlers.echo}\n")
+        file.write(
+            "  - {name: bills, description: b, payload_class: handlers.Bill, handler: handlers.echo}\n"
+        )
     scan = base64.b64encode(bytes(range(256))).decode()
-    text = '{"to": "bills", "payload": {"sum": 1.10000000000000000000000001, "scan": "%s", "ratio": 1e22}}' % scan
+    digits = "1.10000000000000000000000001"
+    text = '{"to": "bills", "payload": {"sum": ' + digits + ', "ratio": 1e22, "scan": "' + scan + '"}}'
     done = phloem.run(text)
     assert done.lines[0]["payloads"][0]["fields"] == {
         "sum": "1.10000000000000000000000001",

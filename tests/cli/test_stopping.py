@@ -83,7 +83,9 @@ def test_what_does_not_end_within_the_grace_is_drained_and_named(
 def test_the_second_signal_stops_at_once_even_a_loop_that_is_stuck(
     phloem: Any, line: Any, number: int, code: int, to: str
 ) -> None:
-    process = begun(phloem, lines(line("a", id="done"), line("b", to=to, id="cut"), line("c", id=3)), "--grace", "3600")
+    process = begun(
+        phloem, lines(line("a", id="done"), line("b", to=to, id="cut"), line("c", id=3)), "--grace", "3600"
+    )
     process.send_signal(number)
     if to == "hang":
         until(process.stderr, "stopping:")

@@ -27,17 +27,16 @@ __all__ = ["command"]
 def command(settings: Settings, file: str) -> int:
     """Check the organism in FILE: its faults, all at once, or its listeners, peers and limits."""
     import rich.box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from phloem.loading import load_config, unbuilt
 
+    from .console import open_console
+
     settings.start_logging()
     config = load_config(file)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)  # a pipe has no width: let no name be cut
+    console = open_console()
     console.print(Text(f"{config.name}: {len(config.listeners)} listeners", style="bold"))
     listeners = Table(
         "listener", "takes", "responds with", "peers", "limits", "description", box=rich.box.SIMPLE_HEAD

@@ -44,16 +44,16 @@ _CORRECTED: Final = "<Order><Item>sugar</Item><Quantity>2</Quantity></Order>"
 def command(settings: Settings, into: str | None) -> int:
     """Show a small organism at work: no key, no network, a few seconds."""
     import trio
-    from rich.console import Console
+
+    from .console import open_console
 
     settings.start_logging()
     here = Path(__file__).with_name("demo_files")
     folder = here if into is None else _copied(here, Path(into))
-    # Wide enough on a pipe that a command to be typed is never broken.
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     trio.run(_show, console, folder)
     _say(console, "Next, the same organism over a batch, one result per line:")
-    console.print(f"  {_next_command(folder)}", markup=False)
+    console.print(f"  {_next_command(folder)}", markup=False, soft_wrap=True)
     if into is None:
         _say(console, "")
         _say(console, "To change it, take a copy first: add --into FOLDER to phloem demo.")
@@ -98,12 +98,12 @@ async def _show(console: Console, folder: Path) -> None:
 
 
 def _say(console: Console, text: str, *, bold: bool = False) -> None:
-    console.print(text, style="bold" if bold else None, markup=False)
+    console.print(text, style="bold" if bold else None, markup=False, soft_wrap=True)
 
 
 def _quote(console: Console, xml: str) -> None:
     for line in xml.splitlines():
-        console.print(f"  {line}", style="cyan", markup=False)
+        console.print(f"  {line}", style="cyan", markup=False, soft_wrap=True)
 
 
 def _copied(source: Path, folder: Path) -> Path:

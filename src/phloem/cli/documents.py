@@ -115,7 +115,7 @@ class DocumentSplitter:
         if kind is _Kind.UNFINISHED:
             return None
         if kind is _Kind.ASIDE and not self._buffer.startswith(b"<![CDATA["):
-            if self._buffer[:6] in _XML:
+            if bytes(self._buffer[:6]) in _XML:
                 declared = _ENCODING.match(self._buffer, 0, end)
                 self._encoding = b"" if declared is None or declared[1].lower() in _OURS else declared[1]
             self._drop(end)

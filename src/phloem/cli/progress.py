@@ -17,7 +17,7 @@ from phloem.messages import ConversationState
 
 from .batch import Batch, BatchEnd, ledger_line
 
-__all__ = ["drawn_progress", "summary"]
+__all__ = ["drawn_progress", "summary", "wanted"]
 
 _EVERY: Final = 0.1  # seconds between two drawings: smooth enough, and no load
 _ABANDONED: Final = 10  # abandoned messages named one by one
@@ -44,9 +44,9 @@ class drawn_progress:  # noqa: N801 - called like the function it stands for
                 await trio.sleep(_EVERY)
 
 
-def wanted() -> bool:
-    """Whether anybody would see a bar."""
-    return sys.stderr.isatty()
+def wanted(to_stdout: bool) -> bool:
+    """Whether anybody would see a bar, and no results on the same terminal would break it."""
+    return sys.stderr.isatty() and not (to_stdout and sys.stdout.isatty())
 
 
 def summary(end: BatchEnd, seconds: float) -> Iterator[str]:

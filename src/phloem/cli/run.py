@@ -99,7 +99,8 @@ def command(
             )
         stack.enter_context(importable(os.path.dirname(os.path.abspath(file))))
         writer = ResultWriter(outgoing, letters, window=reorder_window, ordered=not unordered)
-        watch = drawn_progress(_size(incoming)) if wanted() and not settings.quiet else None
+        drawn = wanted(out == "-") and not settings.quiet
+        watch = drawn_progress(_size(incoming)) if drawn else None
         started = time.perf_counter()
 
         async def program() -> BatchEnd:

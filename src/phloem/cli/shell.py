@@ -6,6 +6,7 @@ the rest, and which exit code it means. Imports nothing heavy: ``phloem --help``
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 import traceback
@@ -43,13 +44,29 @@ class Settings:
     def start_logging(self) -> None:
         """Log records go to stderr from here on."""
         handler = _StderrHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_Formatter(tracebacks=self.traceback))
         root = logging.getLogger()
         root.addHandler(handler)
         root.setLevel(self.log_level.upper())
 
 
 pass_settings = click.make_pass_decorator(Settings)
+
+
+class _Formatter(logging.Formatter):
+    """One line a record: a handler's traceback is a page, and a batch may have thousands."""
+
+    def __init__(self, *, tracebacks: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+        self._tracebacks = tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        if self._tracebacks or not record.exc_info or record.exc_info[1] is None:
+            return super().format(record)
+        plain = copy.copy(record)
+        plain.msg, plain.args = f"{record.getMessage()}: {_cause(record.exc_info[1])}", None
+        plain.exc_info = plain.exc_text = None
+        return super().format(plain)
 
 
 class _StderrHandler(logging.StreamHandler[Any]):
@@ -98,7 +115,7 @@ def complain(error: BaseException, settings: Settings) -> ExitCode:
         click.echo(f"phloem: {_cause(member)}", err=True)
         if isinstance(member, ConfigurationError) and len(member.faults) > 1:
             for fault in member.faults:
-                click.echo(f"  {fault}", err=True)
+                click.echo(str(fault), err=True)
         elif isinstance(member, click.UsageError) and member.ctx is not None:
             click.echo(f"Try '{member.ctx.command_path} --help'.", err=True)
     codes = {_code(member) for member in members}

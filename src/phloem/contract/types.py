@@ -1,9 +1,10 @@
 """One table: Python type, XSD type, text.
 
 Decides how each scalar is written and read, exactly: what is written is read back equal,
-what XML Schema reads otherwise is not read at all. Numbers take white space around them as
-XML Schema does; text never changes. Knows no fields, classes or paths. Called by ``plans``
-and what works on them.
+what XML Schema reads otherwise is not read at all. Where libxml2 is laxer than XML Schema
+(base64 with foreign characters, ``1e``, blanks at one end of a date) this table is not.
+Numbers take white space around them; text never changes. Knows no fields, classes or paths.
+Called by ``plans`` and what works on them.
 
 Two choices: a Decimal is written in fixed notation, since xs:decimal has no exponent
 (``Decimal("1E+2")`` comes back as ``Decimal("100")``, which is equal); a datetime keeps its
@@ -36,7 +37,7 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _DECIMAL: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
 DOUBLE: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DATE: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_CLOCK: Final = r"([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+\-][0-9]{2}:[0-9]{2})?"
+_CLOCK: Final = r"([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+\-][0-9]{2}:[0-5][0-9])?"
 _HEX: Final = "[0-9a-fA-F]"
 _UUID: Final = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
 _DATES: Final = re.compile(_DATE)
@@ -136,8 +137,8 @@ def _read_float(text: str) -> float:
     bare = text.strip(BLANK)
     if DOUBLE.fullmatch(bare):
         return float(bare)
-    if bare in _SPECIALS:
-        return _SPECIALS[bare]
+    if text in _SPECIALS:  # libxml2 takes no blank behind these
+        return _SPECIALS[text]
     raise _unreadable(text, "a number (or NaN, INF, -INF)")
 
 

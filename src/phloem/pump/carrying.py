@@ -15,8 +15,7 @@ from typing import Any, Final, final
 import trio
 
 from phloem.config import SLOW_AFTER
-from phloem.errors import InvalidMessage
-from phloem.guarding import Raised
+from phloem.guarding import Raised, attempted
 from phloem.messages import Cause, ConversationState, Random
 
 from .conversation import Delivery, Turn
@@ -194,11 +193,11 @@ class Carriers:
                 self._stopped(delivery)
         if delivery.ending is not None:
             return
-        try:
-            delivery.payload = self._core.pipeline.again(delivery.contract, delivery.text)
-        except InvalidMessage as error:  # a __post_init__ that changed its mind
-            self._settling.failed(delivery, Cause("handler", str(error), listener.key, type(error).__name__))
+        payload = attempted(self._core.pipeline.again, delivery.contract, delivery.text)
+        if isinstance(payload, Raised):  # a __post_init__ that changed its mind
+            self._settling.failed(delivery, self._cause(delivery, payload))
             return
+        delivery.payload = payload
         delivery.attempt += 1
         delivery.running = False
         self._core.queue.again(delivery)

@@ -11,7 +11,7 @@ from typing import Any, Final, final
 
 import trio
 
-from phloem.guarding import Raised, guarded
+from phloem.guarding import Raised, guarded, said
 from phloem.messages import HandlerMetadata
 
 from .conversation import Delivery
@@ -85,5 +85,5 @@ def why(verdict: Raised | _Overran, delivery: Delivery, timeout: float) -> tuple
     if isinstance(verdict, _Overran):
         return f"{key} overran its deadline of {timeout:g} s", None
     name = type(verdict.error).__name__
-    text = " ".join(str(verdict.error).split())[:500]
+    text = " ".join(said(verdict.error).split())[:500]
     return f"{key} raised {name}: {text}" if text else f"{key} raised {name}", name

@@ -14,7 +14,6 @@ from typing import Any, Final, final
 import trio
 
 from phloem.config import MAX_NAME, Budgets
-from phloem.contract import contract_of
 from phloem.errors import (
     ConversationFailed,
     InvalidMessage,
@@ -109,7 +108,6 @@ class Door:
 
     def payload(self, payload: Any, to: str | None) -> Examine:
         """Steps 6 and 7 for an object. A class that is no payload is the caller's fault: ContractError."""
-        contract_of(type(payload))
 
         async def examine() -> list[Checked]:
             try:
@@ -168,7 +166,7 @@ class Door:
         )
         if wrong:
             raise SenderRefused(
-                f"sender: found {quoted(repr(sender))}, expected 1 to {MAX_NAME} characters that are neither a "
+                f"sender: found {quoted(repr(sender))}, expected 1 to {MAX_NAME} characters, neither a "
                 f"listener's name nor {SYSTEM!r}"
             )
 

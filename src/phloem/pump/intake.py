@@ -49,6 +49,7 @@ class Intake:
         self._freed = freed
         self.parsing = 0  # long documents that hold a slot
         self._readers = 0  # documents that wait for one
+        self._quiet = trio.Event()
         self._breathed = 0.0
         self.closed = False
 
@@ -75,6 +76,8 @@ class Intake:
         try:
             if may_wait:
                 await self._seats.receive()
+                if self.closed:  # the seat was handed over, and then the door was closed
+                    raise trio.ClosedResourceError
                 return
             await trio.lowlevel.checkpoint()
             self._seats.receive_nowait()
@@ -110,8 +113,17 @@ class Intake:
             return await trio.to_thread.run_sync(job, limiter=self._slots.threads)
         finally:
             self.parsing -= 1
+            if not self.parsing:
+                self._quiet.set()
             self._slots.pipelines.release_on_behalf_of(token)
             self._freed()
+
+    async def quiet(self) -> None:
+        """Until no document is in a thread. Checkpoint."""
+        while self.parsing:
+            self._quiet = trio.Event()
+            await self._quiet.wait()
+        await trio.lowlevel.checkpoint()
 
     def serve(self) -> bool:
         """Hand a free slot to the document that waits longest for one; True if there was one to serve."""
@@ -124,6 +136,8 @@ class Intake:
 
     async def _take_slot(self) -> object:
         await trio.lowlevel.checkpoint()
+        if self.closed:
+            raise OrganismClosed("the organism takes no more messages")
         if self._room() and not self._readers:
             return self._occupy()
         self._readers += 1

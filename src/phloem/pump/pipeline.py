@@ -18,8 +18,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, final
 
 from phloem.config import WireLimits
-from phloem.contract import Contract, contract_of
+from phloem.contract import Contract, contract_of, encode
 from phloem.errors import InvalidMessage
+from phloem.guarding import Raised, attempted
 from phloem.messages import Fault, HuhCode
 from phloem.wire.envelope import NAMESPACE, EnvelopeReader, is_envelope
 from phloem.wire.parsing import Element, Parser, canonical, printable
@@ -105,12 +106,11 @@ class Pipeline:
 
     def from_payload(self, payload: Any, to: str | None, sender: Listener | None) -> list[Checked]:
         """Steps 6 and 7 for an object. Raises ContractError, and InvalidMessage if it does not encode."""
-        contract = self._contracts.get(type(payload)) or contract_of(type(payload))
-        text, tag = contract.encode(payload), contract.tag
+        text, element = self._written(payload)
+        tag = str(element.tag)
         found = self.routes.find(tag, to, sender)
         if isinstance(found, Miss):
             return [_missed(tag, to, text, found)]
-        element = self._parser.parse_own(text)
         return [self._read(listener, tag, text, element) for listener in found]
 
     def from_element(self, element: Element, to: str | None, sender: Listener | None) -> list[Checked]:
@@ -141,39 +141,46 @@ class Pipeline:
 
     def to_caller(self, payload: Any, caller: Listener) -> Checked:
         """A respond: encoded, and read by its caller's contract. Raises as from_payload."""
-        contract = self.contract(type(payload))
-        text = contract.encode(payload)
-        if contract.tag.casefold() not in caller.by_tag:
-            miss = Miss(f"the caller {caller.key!r} does not take {contract.tag}")
-            return _missed(contract.tag, None, text, miss)
-        return self._read(caller, contract.tag, text, self._parser.parse_own(text))
+        text, element = self._written(payload)
+        tag = str(element.tag)
+        if tag.casefold() not in caller.by_tag:
+            return _missed(tag, None, text, Miss(f"the caller {caller.key!r} does not take {tag}"))
+        return self._read(caller, tag, text, element)
 
     def to_root(self, payload: Any, responder: Listener) -> Any | Refused:
         """A respond at the root: read by what its listener declares, or its own. Raises as from_payload."""
-        contract = self.contract(type(payload))
-        text = contract.encode(payload)
-        if responder.responds_with is not None:
-            agreed = {own.tag.casefold(): own for own in responder.responds_with}.get(contract.tag.casefold())
+        text, element = self._written(payload)
+        tag = str(element.tag)
+        if responder.responds_with is None:
+            contract = self.contract(type(payload))
+        else:
+            agreed = {own.tag.casefold(): own for own in responder.responds_with}.get(tag.casefold())
             if agreed is None:
                 names = " or ".join(own.tag for own in responder.responds_with)
-                fault = Fault(HuhCode.UNEXPECTED_ELEMENT, f"/{contract.tag}", contract.tag, names)
-                return Refused([fault], text, tag=contract.tag, outbound=True)
+                fault = Fault(HuhCode.UNEXPECTED_ELEMENT, f"/{tag}", tag, names)
+                return Refused([fault], text, tag=tag, outbound=True)
             contract = agreed
-        try:
-            return contract.read(self._parser.parse_own(text))
-        except InvalidMessage as invalid:
-            return Refused(invalid.faults, text, tag=contract.tag, outbound=True)
+        answer = attempted(contract.read, element)
+        if isinstance(answer, Raised):
+            return Refused(_faults(answer.error, tag), text, tag=tag, outbound=True)
+        return answer
 
     def again(self, contract: Contract, text: str) -> Any:
         """A fresh payload from a text that has passed before, for a retry."""
         return contract.read(self._parser.parse_own(text))
 
+    def _written(self, payload: Any) -> tuple[str, Element]:
+        """A payload as the text it writes (its class may have ``to_xml`` only), and that as a tree."""
+        contract = self._contracts.get(type(payload))
+        text = encode(payload) if contract is None else contract.encode(payload)
+        return text, self._parser.parse_own(text)
+
     def _read(self, listener: Listener, tag: str, text: str, element: Element) -> Checked:
         contract = listener.by_tag[tag.casefold()]
-        try:
-            return Passed(listener, contract, contract.read(element), text)
-        except InvalidMessage as invalid:
-            return Refused(invalid.faults, text, tag=tag, listener=listener)
+        payload = attempted(contract.read, element)
+        if isinstance(payload, Raised):
+            return Refused(_faults(payload.error, tag), text, tag=tag, listener=listener)
+        return Passed(listener, contract, payload, text)
 
     def _roots(self, data: bytes) -> list[Element]:
         try:
@@ -183,6 +190,14 @@ class Pipeline:
                 return [read_document(self._parser, data, self._shapes, from_model=True).root]
             except InvalidMessage:
                 raise invalid from None
+
+
+def _faults(error: BaseException, tag: str) -> Sequence[Fault]:
+    """What reading found; a class that raised while it was built is the message's fault, not ours."""
+    if isinstance(error, InvalidMessage):
+        return error.faults
+    found = f"values at which its class raised {type(error).__name__}"
+    return [Fault(HuhCode.TYPE, f"/{tag}", found, "values that its class takes")]
 
 
 def _missed(tag: str, to: str | None, text: str, miss: Miss) -> Refused:

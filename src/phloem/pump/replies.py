@@ -15,6 +15,7 @@ from phloem.wire.parsing import quoted
 
 __all__ = ["BadReturn", "read_return"]
 
+_PLAIN: Final = (str, int, float, bool)  # the repr of any other class may be the user's code
 MAY_RETURN: Final = "None, a HandlerResponse, a list of them, or bytes"
 
 
@@ -57,4 +58,6 @@ def _check(response: HandlerResponse) -> None:
 
 
 def _name(value: object) -> str:
-    return f"{type(value).__name__} {quoted(repr(value))}"
+    if type(value) in _PLAIN:
+        return f"{type(value).__name__} {quoted(repr(value))}"
+    return type(value).__name__

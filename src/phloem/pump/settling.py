@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, final
 
 from phloem.errors import ContractError, InvalidMessage
+from phloem.guarding import Raised, attempted, said
 from phloem.memory.threads import Thread
 from phloem.messages import SYSTEM, Cause, Ending, HandlerResponse, Huh, SystemError
 
@@ -50,16 +51,9 @@ class Settling:
 
     def returned(self, delivery: Delivery, value: Any) -> None:
         """The handler returned. What it sends goes on, or the dispatch has failed."""
-        try:
-            plan = self._plan(delivery, value)
-        except (BadReturn, InvalidMessage, ContractError) as error:
-            key = delivery.listener.key
-            text = (
-                f"{key} {error}"
-                if isinstance(error, BadReturn)
-                else f"{key} sent what does not encode: {error}"
-            )
-            self.failed(delivery, Cause("handler", " ".join(text.split()), key, type(error).__name__))
+        plan = attempted(self._plan, delivery, value)
+        if isinstance(plan, Raised):
+            self._bad_return(delivery, plan.error)
             return
         if plan.refused:
             self._refusals(delivery, plan)
@@ -92,6 +86,17 @@ class Settling:
         core.close(delivery, Ending.ABANDONED, cause)
         core.release(delivery)
         core.check(delivery.turn)
+
+    def _bad_return(self, delivery: Delivery, error: BaseException) -> None:
+        """What the handler returned is no answer, or does not encode: failed, and no retry mends it."""
+        key, what = delivery.listener.key, "sent what does not encode: "
+        if isinstance(error, BadReturn):
+            what = ""
+        elif not isinstance(error, InvalidMessage | ContractError):
+            what = f"sent a payload whose class raised {type(error).__name__}: "
+            self._core.observer.raised(delivery, error)
+        text = " ".join(f"{key} {what}{said(error)}".split())
+        self.failed(delivery, Cause("handler", text, key, type(error).__name__))
 
     # -- planning ---------------------------------------------------------------------------
 

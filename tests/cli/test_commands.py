@@ -1,0 +1,194 @@
+"""``phloem send``, ``check``, ``demo`` and the group around them, as they are typed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SAY = "<Say><Text>a</Text></Say>"
+
+
+# -- send ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("listener", "payload", "state", "code"),
+    [
+        ("echo", SAY, "completed", 0),
+        ("ECHO", SAY, "completed", 0),
+        ("boom", SAY, "failed", 1),
+        ("loop", SAY, "out_of_budget", 3),
+        ("late", SAY, "failed", 4),
+        ("echo", "<Say><Txt>a</Txt></Say>", "rejected", 5),
+        ("echo", "<Say>", "rejected", 5),
+        ("echo", "just words", "rejected", 5),
+        ("nobody", SAY, "rejected", 5),
+        ("</to><Evil/>", SAY, "rejected", 5),
+    ],
+)
+def test_send_prints_the_outcome_and_exits_by_it(
+    phloem: Any, listener: str, payload: str, state: str, code: int
+) -> None:
+    done = phloem("send", "organism.yaml", listener, payload)
+    assert (done.states, done.code) == ([state], code)
+
+
+def test_send_reads_its_payload_from_stdin(phloem: Any) -> None:
+    done = phloem("send", "organism.yaml", "echo", "-", input=f"\ufeff{SAY}\n")
+    assert done.lines[0]["payloads"][0]["xml"] == SAY
+
+
+def test_send_says_where_in_the_payload_and_of_no_line_in_a_file(phloem: Any) -> None:
+    [result] = phloem("send", "organism.yaml", "many", "<Count><Number>x</Number></Count>").lines
+    assert result["error"] == {
+        "code": "type",
+        "path": "/Count/Number",
+        "found": "'x'",
+        "expected": "an integer",
+    }
+
+
+def test_what_send_prints_is_the_line_that_run_writes(phloem: Any) -> None:
+    sent = phloem("send", "organism.yaml", "echo", SAY).lines[0]
+    ran = phloem.run({"to": "echo", "xml": SAY}).lines[0]
+    changing = ("conversation", "ms")
+    assert [sent.pop(key) is not None for key in changing] == [ran.pop(key) is not None for key in changing]
+    assert sent == ran
+
+
+# -- check ---------------------------------------------------------------------------------
+
+
+def test_check_shows_listeners_payloads_peers_and_limits(phloem: Any) -> None:
+    done = phloem("check", "organism.yaml")
+    assert done.code == 0
+    rows = {row.split()[0]: row for row in done.out.splitlines() if row.split()}
+    assert "Say, Count" in rows["many"]
+    assert "anyone" in rows["many"]
+    assert "takes two classes" in rows["many"]
+    assert "0.05 s a message" in rows["late"]
+    assert "10 listeners" in done.out
+    assert any("handlers at once" in row and "2,000" in row for row in done.out.splitlines())
+    assert "\x1b" not in done.out
+
+
+def test_check_tells_all_faults_at_once(phloem: Any) -> None:
+    text = (phloem.folder / "organism.yaml").read_text()
+    text = text.replace("handlers.boom", "handlers.bom").replace("handler_timeout", "handler_timout")
+    (phloem.folder / "organism.yaml").write_text(text)
+    done = phloem("check", "organism.yaml")
+    assert (done.code, done.out) == (2, "")
+    first, *faults = done.err.splitlines()
+    assert first == "phloem: the configuration has 2 faults"
+    assert len(faults) == 2
+    assert all(fault.startswith("organism.yaml:") for fault in faults)
+    assert "found no 'bom'" in faults[0]
+    assert "did you mean 'handler_timeout'?" in faults[1]
+
+
+def test_check_says_what_this_version_does_not_use(phloem: Any) -> None:
+    text = (phloem.folder / "organism.yaml").read_text()
+    (phloem.folder / "organism.yaml").write_text(text.replace("{name: test}", "{name: test, port: 99}"))
+    done = phloem("check", "organism.yaml")
+    assert done.code == 0
+    assert "port: checked and kept, not used" in done.out
+    assert "port: checked and kept, not used" in phloem.run().err
+
+
+# -- demo ----------------------------------------------------------------------------------
+
+
+def next_command(out: str) -> list[str]:
+    [command] = [line.strip() for line in out.splitlines() if " run " in line]
+    return shlex.split(command)
+
+
+def test_the_demo_shows_what_it_promises_within_ten_seconds(phloem: Any) -> None:
+    began = time.perf_counter()
+    done = phloem("demo")
+    assert time.perf_counter() - began < 10
+    assert (done.code, done.err) == (0, "")
+    assert done.out.count("<Confirmed>") == 3  # two of the fan-out, one of the corrected retry
+    assert "<Noted><Words>4</Words></Noted>" in done.out
+    assert "huh (type) at /Order/Quantity: found 'two', expected an integer" in done.out
+    assert "11 accepted = 10 handled + 1 rejected + 0 undeliverable + 0 failed + 0 abandoned" in done.out
+
+
+@pytest.mark.parametrize("into", [(), ("--into", "my desk")])
+def test_the_next_command_works_as_it_is_printed(phloem: Any, into: tuple[str, ...]) -> None:
+    command = next_command(phloem("demo", *into).out)
+    done = subprocess.run(
+        command, cwd=phloem.folder, env=phloem._environment(None), capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["state"] for each in results] == ["completed"] * 4
+
+
+def test_the_demo_never_overwrites(phloem: Any) -> None:
+    done = phloem("demo", "--into", ".")
+    assert done.code == 2
+    assert done.err.startswith("phloem: --into .: organism.yaml is there already")
+
+
+@pytest.mark.parametrize("arguments", [("check", "organism.yaml"), ("demo",), ("--help",)])
+def test_who_closes_stdout_gets_no_traceback(phloem: Any, arguments: tuple[str, ...]) -> None:
+    process = phloem.start(*arguments)
+    process.stdout.close()
+    assert process.wait(timeout=60) == 2
+    assert process.stderr.read() == ""
+
+
+# -- the group -----------------------------------------------------------------------------
+
+
+def test_help_is_there_in_less_than_three_tenths_of_a_second(phloem: Any) -> None:
+    def seconds() -> float:
+        began = time.perf_counter()
+        assert "Commands:" in phloem("--help").out
+        return time.perf_counter() - began
+
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+def test_help_loads_nothing_heavy(phloem: Any) -> None:
+    code = (
+        "import sys; from phloem.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('trio', 'lxml', 'rich', 'yaml', 'asyncio') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=phloem._environment(None),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", ["demo", "check", "send", "run"])
+def test_every_command_has_help(phloem: Any, command: str) -> None:
+    done = phloem(command, "--help")
+    assert done.code == 0
+    assert "--log-level" in done.out
+
+
+def test_the_version_is_the_package_s(phloem: Any) -> None:
+    source = (Path(__file__).parents[2] / "src" / "phloem" / "__init__.py").read_text()
+    version = source.split('__version__ = "')[1].split('"')[0]
+    assert phloem("--version").out == f"phloem {version}\n"
+
+
+def test_without_a_command_there_is_help_and_exit_code_2(phloem: Any) -> None:
+    done = phloem()
+    assert done.code == 2
+    assert "Commands:" in done.err

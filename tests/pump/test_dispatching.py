@@ -1,0 +1,638 @@
+"""Handlers under the pump: returns, failures, retries, timeouts, limits, and whose turn it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from phloem.config import ListenerConfig
+from phloem.errors import ConversationFailed, NoResponse
+from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, SystemError
+from phloem.organism import Organism
+
+Audited = Callable[..., AbstractAsyncContextManager[Organism]]
+
+
+@dataclass
+class Note:
+    text: str
+
+
+@dataclass
+class Reply:
+    text: str
+
+
+@dataclass
+class Pile:
+    items: list[str] = field(default_factory=list)
+
+
+class NoJitter:
+    """Draws what makes every back-off its full length."""
+
+    def random(self) -> float:
+        return 1.0
+
+
+async def echo(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+    return HandlerResponse.respond(Reply(payload.text))
+
+
+async def drop(payload: Any, metadata: HandlerMetadata) -> None:
+    return None
+
+
+def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
+    return ListenerConfig(name, takes, handler, f"Is {name}.", **more)
+
+
+ECHO = listener("echo", Note, echo)
+
+
+# -- returns ----------------------------------------------------------------------------------
+async def test_a_response_to_a_stranger_is_a_fresh_object(audited: Audited) -> None:
+    sent: list[Reply] = []
+
+    async def keep(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        sent.append(Reply(payload.text))
+        return HandlerResponse.respond(sent[0])
+
+    async with audited(listener("keep", Note, keep)) as organism:
+        answer = await organism.ask(Note("x"), to="keep")
+        assert answer == sent[0]
+        assert answer is not sent[0]
+
+
+async def test_a_receiver_sees_a_fresh_object_and_never_the_senders(audited: Audited) -> None:
+    seen: list[Pile] = []
+
+    async def grow(payload: Pile, metadata: HandlerMetadata) -> None:
+        seen.append(payload)
+        payload.items.append("grown")
+
+    mine = Pile(["a"])
+    async with audited(
+        listener("one", Pile, grow, broadcast=True), listener("two", Pile, grow, broadcast=True)
+    ) as organism:
+        await organism.wait(await organism.send(mine))
+    assert mine == Pile(["a"])
+    assert seen == [Pile(["a", "grown"])] * 2
+    assert seen[0] is not seen[1]
+
+
+async def test_none_completes_and_answers_nothing(audited: Audited) -> None:
+    async with audited(listener("drop", Note, drop)) as organism:
+        with pytest.raises(NoResponse) as caught:
+            await organism.ask(Note("x"), to="drop")
+        assert caught.value.outcome.state is ConversationState.COMPLETED
+        assert caught.value.outcome.payloads == ()
+
+
+async def test_an_empty_list_is_as_good_as_none(audited: Audited) -> None:
+    async def empty(payload: Note, metadata: HandlerMetadata) -> list[HandlerResponse]:
+        return []
+
+    async with audited(listener("empty", Note, empty)) as organism:
+        outcome = await organism.wait(await organism.send(Note("x"), to="empty"))
+        assert outcome.state is ConversationState.COMPLETED
+
+
+async def test_raw_payloads_side_by_side_become_a_message_each(audited: Audited) -> None:
+    seen: list[str] = []
+
+    async def raw(payload: Note, metadata: HandlerMetadata) -> bytes:
+        return b"<Reply><Text>a</Text></Reply><Reply><Text>b</Text></Reply>"
+
+    async def collect(payload: Reply, metadata: HandlerMetadata) -> None:
+        seen.append(payload.text)
+
+    async with audited(listener("raw", Note, raw), listener("collect", Reply, collect)) as organism:
+        await organism.wait(await organism.send(Note("x"), to="raw"))
+        assert organism.report.accepted == organism.report.handled == 3
+    assert sorted(seen) == ["a", "b"]
+
+
+async def test_a_list_of_forwards_and_responds_fails_and_sends_neither(audited: Audited) -> None:
+    async def both(payload: Note, metadata: HandlerMetadata) -> list[HandlerResponse]:
+        return [HandlerResponse(payload, to="echo"), HandlerResponse.respond(Reply("x"))]
+
+    async with audited(listener("both", Note, both, retries=3), ECHO) as organism:
+        with pytest.raises(ConversationFailed) as caught:
+            await organism.ask(Note("x"), to="both")
+        assert "forwards and responds" in str(caught.value)
+        assert caught.value.outcome.payloads == ()
+        assert organism.report.failed == organism.report.accepted == 1
+
+
+async def test_what_does_not_encode_fails_the_dispatch_and_is_not_retried(audited: Audited) -> None:
+    attempts: list[int] = []
+
+    async def garble(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        attempts.append(metadata.attempt)
+        return HandlerResponse.respond(Reply("a\0b"))
+
+    async with audited(listener("garble", Note, garble, retries=3)) as organism:
+        with pytest.raises(ConversationFailed) as caught:
+            await organism.ask(Note("x"), to="garble")
+        assert "/Reply/Text" in str(caught.value)
+        assert attempts == [1]
+
+
+# -- failures ---------------------------------------------------------------------------------
+async def test_a_failure_is_a_dead_letter_with_its_reason_and_the_cause_names_the_exception(
+    audited: Audited,
+) -> None:
+    async def fall(payload: Note, metadata: HandlerMetadata) -> None:
+        raise LookupError("no such shelf")
+
+    async with audited(listener("fall", Note, fall)) as organism:
+        with pytest.raises(ConversationFailed) as caught:
+            await organism.ask(Note("x"), to="fall", sender="console")
+        outcome = caught.value.outcome
+        assert outcome.state is ConversationState.FAILED
+        assert outcome.cause is not None
+        assert outcome.cause.exception == "LookupError"
+        assert "no such shelf" in outcome.cause.text
+        (letter,) = outcome.dead_letters
+        assert (letter.from_listener, letter.to_listener, letter.reason) == ("console", "fall", "handler")
+        assert letter.payload_xml == "<Note><Text>x</Text></Note>"
+        assert letter.conversation == outcome.conversation
+
+
+async def test_a_failing_sibling_of_a_broadcast_never_cancels_another(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    done: list[str] = []
+
+    async def fall(payload: Note, metadata: HandlerMetadata) -> None:
+        raise ValueError("x")
+
+    async def slow(payload: Note, metadata: HandlerMetadata) -> None:
+        await trio.sleep(1)
+        done.append("slow")
+
+    async def hang(payload: Note, metadata: HandlerMetadata) -> None:
+        await trio.sleep_forever()
+
+    async with audited(
+        listener("fall", Note, fall, broadcast=True),
+        listener("slow", Note, slow, broadcast=True),
+        listener("hang", Note, hang, broadcast=True, handler_timeout=5),
+    ) as organism:
+        outcome = await organism.wait(await organism.send(Note("x")))
+        assert trio.current_time() == pytest.approx(5)
+        assert outcome.state is ConversationState.FAILED
+        assert [letter.to_listener for letter in outcome.dead_letters] == ["fall", "hang"]
+        assert done == ["slow"]
+        assert (organism.report.handled, organism.report.failed) == (1, 2)
+
+
+async def test_listeners_of_a_broadcast_run_side_by_side(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def slow(payload: Note, metadata: HandlerMetadata) -> None:
+        await trio.sleep(0.05)
+
+    async with audited(
+        *[listener(f"slow{n}", Note, slow, broadcast=True) for n in range(10)]
+    ) as organism:
+        await organism.wait(await organism.send(Note("x")))
+        assert trio.current_time() == pytest.approx(0.05)
+        assert organism.report.handled == 10
+
+
+async def test_a_caller_that_handles_the_fault_answers_it(audited: Audited) -> None:
+    told: list[SystemError] = []
+
+    async def front(payload: Note | SystemError, metadata: HandlerMetadata) -> HandlerResponse:
+        if isinstance(payload, SystemError):
+            assert metadata.from_id == "system"
+            told.append(payload)
+            return HandlerResponse.respond(Reply("sorry"))
+        return HandlerResponse(payload, to="fall")
+
+    async def fall(payload: Note, metadata: HandlerMetadata) -> None:
+        raise ValueError("a secret of the inside")
+
+    async with audited(
+        listener("front", [Note, SystemError], front), listener("fall", Note, fall)
+    ) as organism:
+        receipt = await organism.send(Note("x"), to="front")
+        outcome = await organism.wait(receipt)
+        assert outcome.state is ConversationState.COMPLETED
+        assert outcome.payloads == (Reply("sorry"),)
+        assert len(outcome.dead_letters) == 1
+        assert told[0].code == "handler"
+        assert "secret" not in told[0].message
+        assert (organism.report.failed, organism.report.handled) == (1, 2)
+
+
+async def test_a_caller_that_takes_no_fault_leaves_it_as_a_dead_letter(audited: Audited) -> None:
+    async def front(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        return HandlerResponse(payload, to="fall")
+
+    async def fall(payload: Note, metadata: HandlerMetadata) -> None:
+        raise ValueError("x")
+
+    async with audited(listener("front", Note, front), listener("fall", Note, fall)) as organism:
+        outcome = await organism.wait(await organism.send(Note("x"), to="front"))
+        assert outcome.state is ConversationState.FAILED
+        assert outcome.cause is not None
+        assert outcome.cause.exception == "ValueError"
+        assert [letter.to_listener for letter in outcome.dead_letters] == ["fall", "front"]
+        assert organism.report.undeliverable == 1
+
+
+async def test_a_handler_that_fails_on_the_fault_it_is_told_fails_the_conversation(
+    audited: Audited,
+) -> None:
+    async def front(payload: Note | SystemError, metadata: HandlerMetadata) -> HandlerResponse:
+        if isinstance(payload, SystemError):
+            raise OSError("and I, too")
+        return HandlerResponse(payload, to="fall")
+
+    async def fall(payload: Note, metadata: HandlerMetadata) -> None:
+        raise ValueError("x")
+
+    async with audited(
+        listener("front", [Note, SystemError], front), listener("fall", Note, fall)
+    ) as organism:
+        outcome = await organism.wait(await organism.send(Note("x"), to="front"))
+        assert outcome.state is ConversationState.FAILED
+        assert organism.report.failed == 2
+
+
+# -- retries ----------------------------------------------------------------------------------
+async def test_a_retry_has_the_same_id_a_higher_attempt_and_a_fresh_payload(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    seen: list[tuple[str, str, int, list[str], float]] = []
+
+    async def flaky(payload: Pile, metadata: HandlerMetadata) -> HandlerResponse:
+        ids = metadata.message_id, metadata.thread_id
+        seen.append((*ids, metadata.attempt, list(payload.items), trio.current_time()))
+        payload.items.append("spoiled")
+        if metadata.attempt < 3:
+            raise ValueError("not yet")
+        return HandlerResponse.respond(Reply("at last"))
+
+    async with audited(
+        listener("flaky", Pile, flaky, retries=2, retry_base_delay=1.0), random=NoJitter()
+    ) as organism:
+        assert await organism.ask(Pile(["a"]), to="flaky") == Reply("at last")
+        assert organism.report.handled == organism.report.accepted == 1
+    assert len({(message, thread) for message, thread, *_ in seen}) == 1
+    assert [(attempt, items) for *_, attempt, items, _ in seen] == [(1, ["a"]), (2, ["a"]), (3, ["a"])]
+    assert [at for *_, at in seen] == pytest.approx([0, 1, 3])
+
+
+async def test_retries_end_and_the_last_failure_is_the_cause(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def flaky(payload: Note, metadata: HandlerMetadata) -> None:
+        raise ValueError(f"attempt {metadata.attempt}")
+
+    async with audited(listener("flaky", Note, flaky, retries=2)) as organism:
+        with pytest.raises(ConversationFailed) as caught:
+            await organism.ask(Note("x"), to="flaky")
+        assert caught.value.outcome.cause is not None
+        assert "attempt 3" in caught.value.outcome.cause.text
+        assert len(caught.value.outcome.dead_letters) == 1
+        assert organism.report.failed == organism.report.accepted == 1
+
+
+async def test_a_back_off_is_never_longer_than_its_maximum(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    at: list[float] = []
+
+    async def flaky(payload: Note, metadata: HandlerMetadata) -> None:
+        at.append(trio.current_time())
+        raise ValueError("x")
+
+    more = {"retries": 5, "retry_base_delay": 1.0, "retry_max_delay": 3.0}
+    async with audited(listener("flaky", Note, flaky, **more), random=NoJitter()) as organism:
+        await organism.wait(await organism.send(Note("x"), to="flaky"))
+    assert at == pytest.approx([0, 1, 3, 6, 9, 12])
+
+
+async def test_an_overrun_is_retried_too(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def slow_once(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        if metadata.attempt == 1:
+            await trio.sleep_forever()
+        return HandlerResponse.respond(Reply(str(metadata.attempt)))
+
+    async with audited(listener("slow", Note, slow_once, retries=1, handler_timeout=2)) as organism:
+        assert await organism.ask(Note("x"), to="slow") == Reply("2")
+
+
+async def test_a_back_off_holds_its_thread_and_no_token(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    log: list[tuple[str, int, float]] = []
+
+    async def flaky(payload: Note, metadata: HandlerMetadata) -> None:
+        log.append((payload.text, metadata.attempt, trio.current_time()))
+        if payload.text == "bad" and metadata.attempt == 1:
+            raise ValueError("x")
+
+    one = listener("flaky", Note, flaky, retries=1, retry_base_delay=10.0, max_concurrent=1)
+    async with audited(
+        one, max_concurrent_handlers=1, max_concurrent_pipelines=1, random=NoJitter()
+    ) as organism:
+        await organism.send(Note("bad"), to="flaky")
+        await trio.sleep(1)
+        assert organism._pump.slots.borrowed() == 0
+        await organism.wait(await organism.send(Note("good"), to="flaky"))
+        (_, busy) = organism.threads
+        assert busy.state != "idle"
+        await organism.wait_idle()
+    assert log == [("bad", 1, 0), ("good", 1, 1), ("bad", 2, 10)]
+
+
+async def test_what_waits_on_a_thread_in_back_off_goes_on_waiting(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    log: list[tuple[str, int]] = []
+
+    async def front(payload: Note | Reply, metadata: HandlerMetadata) -> list[HandlerResponse]:
+        if isinstance(payload, Note):
+            return [HandlerResponse(Note("a"), to="echo"), HandlerResponse(Note("b"), to="echo")]
+        log.append((payload.text, metadata.attempt))
+        if len(log) == 1:
+            raise ValueError("x")
+        return []
+
+    async with audited(listener("front", [Note, Reply], front, retries=1), ECHO) as organism:
+        await organism.wait(await organism.send(Note("x"), to="front"))
+    assert log == [("a", 1), ("a", 2), ("b", 1)]
+
+
+async def test_a_kill_during_a_back_off_ends_it_at_once(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def flaky(payload: Note, metadata: HandlerMetadata) -> None:
+        raise ValueError("x")
+
+    more = {"retries": 9, "retry_base_delay": 30.0}
+    async with audited(listener("flaky", Note, flaky, **more), random=NoJitter()) as organism:
+        receipt = await organism.send(Note("x"), to="flaky")
+        await trio.sleep(1)
+        assert await organism.kill(receipt.conversation)
+        assert trio.current_time() == 1
+        assert (await organism.wait(receipt)).state is ConversationState.CANCELLED
+        assert organism.report.abandoned == 1
+
+
+# -- deadlines --------------------------------------------------------------------------------
+async def test_an_overrun_is_a_failure_that_names_the_limit(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def hang(payload: Note, metadata: HandlerMetadata) -> None:
+        await trio.sleep_forever()
+
+    async with audited(listener("hang", Note, hang), handler_timeout=7) as organism:
+        with pytest.raises(ConversationFailed) as caught:
+            await organism.ask(Note("x"), to="hang")
+        assert trio.current_time() == 7
+        assert "7 s" in str(caught.value)
+        assert organism.report.failed == 1
+
+
+async def test_a_listeners_own_deadline_goes_before_the_organisms(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def hang(payload: Note, metadata: HandlerMetadata) -> None:
+        await trio.sleep_forever()
+
+    async with audited(listener("hang", Note, hang, handler_timeout=3), handler_timeout=7) as organism:
+        await organism.wait(await organism.send(Note("x"), to="hang"))
+        assert trio.current_time() == 3
+
+
+async def test_a_handler_that_returns_normally_after_its_deadline_is_handled(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def late(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(3)
+        return HandlerResponse.respond(Reply("late"))
+
+    async with audited(listener("late", Note, late, handler_timeout=1)) as organism:
+        assert await organism.ask(Note("x"), to="late") == Reply("late")
+        assert organism.report.handled == 1
+
+
+async def test_a_deadline_starts_with_the_dispatch_and_not_in_the_queue(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def slow(payload: Note, metadata: HandlerMetadata) -> None:
+        await trio.sleep(2)
+
+    async with audited(listener("slow", Note, slow, handler_timeout=3, max_concurrent=1)) as organism:
+        for _ in range(5):
+            await organism.send(Note("x"), to="slow")
+        await organism.wait_idle()
+        assert trio.current_time() == 10
+        assert organism.report.handled == 5
+
+
+# -- limits -----------------------------------------------------------------------------------
+class Gauge:
+    """How many run now, and how many ever did at once."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    async def work(self, payload: Note, metadata: HandlerMetadata) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await trio.sleep(1)
+        self.now -= 1
+
+
+@pytest.mark.parametrize(
+    ("more", "settings", "most"),
+    [
+        ({"max_concurrent": 3}, {}, 3),
+        ({"is_agent": True}, {}, 5),
+        ({"is_agent": True}, {"max_concurrent_per_agent": 2}, 2),
+        ({"is_agent": True, "max_concurrent": 7}, {}, 7),
+        ({}, {"max_concurrent_handlers": 4}, 4),
+        ({}, {"max_concurrent_pipelines": 6}, 6),
+        ({}, {}, 20),
+    ],
+    ids=["own", "agent", "per-agent", "agent's own", "handlers", "pipelines", "defaults"],
+)
+async def test_no_limit_is_ever_exceeded_nor_left_unused(
+    more: dict[str, Any],
+    settings: dict[str, Any],
+    most: int,
+    audited: Audited,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    gauge = Gauge()
+    async with audited(listener("one", Note, gauge.work, **more), **settings) as organism:
+        for _ in range(40):
+            await organism.send(Note("x"), to="one")
+        await organism.wait_idle()
+        assert gauge.most == most
+        assert trio.current_time() == -(-40 // most)
+
+
+async def test_a_busy_listener_delays_no_other(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    gauge = Gauge()
+    async with audited(listener("busy", Note, gauge.work, max_concurrent=2), ECHO) as organism:
+        for _ in range(100):
+            await organism.send(Note("x"), to="busy")
+        assert await organism.ask(Note("quick"), to="echo") == Reply("quick")
+        assert trio.current_time() == 0
+        await organism.shutdown(0)
+
+
+async def test_a_caller_holds_no_token_while_its_callee_works(audited: Audited) -> None:
+    async def count(payload: Note | Reply, metadata: HandlerMetadata) -> HandlerResponse:
+        left = int(payload.text)
+        if isinstance(payload, Note) and left:
+            return HandlerResponse(Note(str(left - 1)), to="count")
+        return HandlerResponse.respond(Reply(payload.text))
+
+    async with audited(
+        listener("count", [Note, Reply], count, max_concurrent=1),
+        max_concurrent_handlers=1,
+        max_concurrent_pipelines=1,
+    ) as organism:
+        assert await organism.ask(Note("50"), to="count") == Reply("0")
+        assert organism.report.handled == 101
+
+
+# -- whose turn it is -------------------------------------------------------------------------
+def tree(log: list[str]) -> list[ListenerConfig]:
+    """A root that fans out to three, each of which goes on to one."""
+
+    async def root(payload: Note, metadata: HandlerMetadata) -> list[HandlerResponse]:
+        return [HandlerResponse(Reply(name), to="branch") for name in "abc"]
+
+    async def branch(payload: Reply, metadata: HandlerMetadata) -> HandlerResponse:
+        log.append(payload.text)
+        return HandlerResponse(Reply(payload.text.upper()), to="leaf")
+
+    async def leaf(payload: Reply, metadata: HandlerMetadata) -> None:
+        log.append(payload.text)
+
+    return [listener("root", Note, root), listener("branch", Reply, branch), listener("leaf", Reply, leaf)]
+
+
+@pytest.mark.parametrize(
+    ("scheduling", "order"), [("breadth-first", "abcABC"), ("depth-first", "aAbBcC")]
+)
+async def test_scheduling_decides_the_order_within_a_conversation(
+    scheduling: str, order: str, audited: Audited
+) -> None:
+    log: list[str] = []
+    async with audited(*tree(log), thread_scheduling=scheduling, max_concurrent_handlers=1) as organism:
+        await organism.wait(await organism.send(Note("x"), to="root"))
+    assert "".join(log) == order
+
+
+@pytest.mark.parametrize("scheduling", ["breadth-first", "depth-first"])
+async def test_several_responds_reach_their_caller_in_the_order_they_were_sent(
+    scheduling: str, audited: Audited
+) -> None:
+    log: list[str] = []
+
+    async def front(payload: Note | Reply, metadata: HandlerMetadata) -> HandlerResponse | None:
+        if isinstance(payload, Note):
+            return HandlerResponse(payload, to="many")
+        log.append(payload.text)
+        return None
+
+    async def many(payload: Note, metadata: HandlerMetadata) -> list[HandlerResponse]:
+        return [HandlerResponse.respond(Reply(text)) for text in "abcd"]
+
+    async with audited(
+        listener("front", [Note, Reply], front), listener("many", Note, many), thread_scheduling=scheduling
+    ) as organism:
+        await organism.wait(await organism.send(Note("x"), to="front"))
+    assert log == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("scheduling", ["breadth-first", "depth-first"])
+async def test_a_conversation_that_floods_delays_another_by_one_message_only(
+    scheduling: str, audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    log: list[str] = []
+
+    async def flood(payload: Note, metadata: HandlerMetadata) -> list[HandlerResponse]:
+        return [HandlerResponse(Reply(payload.text), to="work") for _ in range(500)]
+
+    async def work(payload: Reply, metadata: HandlerMetadata) -> None:
+        log.append(payload.text)
+        await trio.sleep(1)
+
+    async with audited(
+        listener("flood", Note, flood),
+        listener("work", Reply, work),
+        thread_scheduling=scheduling,
+        max_concurrent_handlers=1,
+        shutdown_grace=0,
+    ) as organism:
+        await organism.send(Note("flood"), to="flood")
+        await trio.sleep(3.5)
+        arrived = len(log)
+        await organism.wait(await organism.send(Reply("other"), to="work"))
+        assert log[arrived:].index("other") <= 1
+
+
+# -- what a handler is told -------------------------------------------------------------------
+async def test_metadata_says_who_sent_it_and_own_name_to_agents_only(audited: Audited) -> None:
+    seen: dict[str, HandlerMetadata] = {}
+
+    async def front(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        seen["front"] = metadata
+        return HandlerResponse(payload, to="BACK")
+
+    async def back(payload: Note, metadata: HandlerMetadata) -> HandlerResponse | None:
+        seen["self" if metadata.is_self_call else "back"] = metadata
+        return None if metadata.is_self_call else HandlerResponse(payload, to="back")
+
+    async with audited(
+        listener("front", Note, front), listener("back", Note, back, is_agent=True)
+    ) as organism:
+        receipt = await organism.send(Note("x"), to="front", sender="console")
+        await organism.wait(receipt)
+    assert [(m.from_id, m.own_name) for m in seen.values()] == [
+        ("console", None),
+        ("front", "back"),
+        ("back", "back"),
+    ]
+    assert {m.conversation for m in seen.values()} == {receipt.conversation}
+    assert {m.attempt for m in seen.values()} == {1}
+    assert len({m.message_id for m in seen.values()}) == 3
+    assert len({m.thread_id for m in seen.values()} | {receipt.thread}) == 4
+
+
+async def test_a_failure_is_told_to_the_log_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    from phloem.config import OrganismConfig
+    from phloem.organism import open_organism
+
+    async def fall(payload: Note, metadata: HandlerMetadata) -> None:
+        raise ValueError("the reason")
+
+    caplog.set_level(logging.DEBUG, "phloem")
+    async with open_organism(OrganismConfig("o", [listener("fall", Note, fall)])) as organism:
+        await organism.wait(await organism.send(Note("x"), to="fall"))
+    errors = [record for record in caplog.records if record.exc_info]
+    assert [record.exc_info[0] for record in errors if record.exc_info] == [ValueError]

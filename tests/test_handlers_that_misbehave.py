@@ -1,0 +1,413 @@
+"""What handlers do to an organism: raise anything, hold on, return rubbish. It goes on, and books it.
+
+The one thing a handler may end is the run, with ``KeyboardInterrupt``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from phloem.config import ListenerConfig, OrganismConfig
+from phloem.errors import ConversationFailed, WouldDeadlock
+from phloem.messages import (
+    ConversationState,
+    DeadLetter,
+    Ending,
+    HandlerMetadata,
+    HandlerResponse,
+    Huh,
+    ShutdownReport,
+    SystemError,
+)
+from phloem.organism import Organism, open_organism
+
+
+@dataclass
+class Note:
+    text: str
+
+
+@dataclass
+class Answer:
+    text: str
+
+
+Handle = Callable[[Any, HandlerMetadata], Awaitable[Any]]
+
+
+async def echo(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+    return HandlerResponse.respond(payload)
+
+
+def organism_of(bad: Handle, *more: ListenerConfig, takes: Any = Note, **settings: Any) -> OrganismConfig:
+    listeners = [
+        ListenerConfig("bad", takes, bad, "Is bad."),
+        ListenerConfig("echo", Note, echo, "Echoes."),
+        *more,
+    ]
+    return OrganismConfig("organism", listeners, **settings)
+
+
+async def failure(organism: Organism) -> DeadLetter:
+    """Ask the bad one; the dead letter, after a look whether the organism goes on."""
+    with pytest.raises(ConversationFailed) as failed:
+        await organism.ask(Note("x"), to="bad")
+    assert failed.value.outcome.state is ConversationState.FAILED
+    assert await organism.ask(Note("still here"), to="echo") == Note("still here")
+    assert organism._pump.slots.borrowed() == 0
+    (letter,) = failed.value.outcome.dead_letters
+    assert failed.value.outcome.cause == letter.cause
+    return letter
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even my text")
+
+    __repr__ = __str__
+
+
+class Bare(BaseException):
+    pass
+
+
+# -- raising ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("x"),
+        GeneratorExit(),
+        SystemExit(3),
+        asyncio.CancelledError(),
+        StopIteration(1),
+        StopAsyncIteration(),
+        trio.TrioInternalError("x"),
+        RecursionError("x"),
+        MemoryError("x"),
+        Bare("x"),
+        ExceptionGroup("x", [ValueError("y")]),
+        BaseExceptionGroup("x", [SystemExit(1), Bare("z")]),
+        Unspeakable(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_a_handler_raises_fails_its_own_message_only(error: BaseException) -> None:
+    async def bad(payload: Note, metadata: HandlerMetadata) -> None:
+        raise error
+
+    async with open_organism(organism_of(bad)) as organism:
+        letter = await failure(organism)
+        if not isinstance(error, StopIteration):  # a coroutine turns that into a RuntimeError
+            assert letter.cause.exception == type(error).__name__
+    assert organism.report == ShutdownReport(2, handled=1, rejected=0, undeliverable=0, failed=1, abandoned=0)
+
+
+async def test_a_stray_cancelled_fails_the_message_and_cancels_nobody() -> None:
+    caught: list[trio.Cancelled] = []
+
+    async def bad(payload: Note, metadata: HandlerMetadata) -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as error:
+                caught.append(error)
+                raise
+        raise caught[0]
+
+    async with open_organism(organism_of(bad)) as organism:
+        assert (await failure(organism)).cause.exception == "Cancelled"
+    assert organism.report.failed == 1
+
+
+async def test_keyboard_interrupt_ends_the_run_and_closes_the_books() -> None:
+    async def bad(payload: Note, metadata: HandlerMetadata) -> None:
+        raise KeyboardInterrupt
+
+    organisms: list[Organism] = []
+
+    async def live() -> None:
+        async with open_organism(organism_of(bad)) as organism:
+            organisms.append(organism)
+            await organism.send(Note("x"), to="bad")
+            await trio.sleep_forever()
+
+    with pytest.raises(BaseException) as ended:  # in a group or not
+        await live()
+    error: BaseException = ended.value
+    while isinstance(error, BaseExceptionGroup):
+        (error,) = error.exceptions
+    assert isinstance(error, KeyboardInterrupt)
+    report = organisms[0].report
+    assert (report.accepted, report.abandoned, report.in_flight) == (1, 1, 0)
+
+
+# -- returning --------------------------------------------------------------------------------
+class Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+@dataclass
+class Surrogate:
+    text: str = "\ud800"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "text",
+        7,
+        object(),
+        Unprintable(),
+        Note("x"),
+        (),
+        HandlerResponse(None),
+        HandlerResponse(Note("x"), to=7),  # type: ignore[arg-type]
+        HandlerResponse(Note("x"), to=Unprintable()),  # type: ignore[arg-type]
+        HandlerResponse(object()),
+        HandlerResponse.respond(object()),
+        HandlerResponse.respond(Unprintable()),
+        HandlerResponse.respond(Surrogate()),
+        HandlerResponse.respond(Note(7)),  # type: ignore[arg-type]
+        [HandlerResponse(Note("x"), to="echo"), HandlerResponse.respond(Note("x"))],
+        [HandlerResponse(Note("x"), to="echo"), None],
+        [Unprintable()],
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_a_return_that_is_no_answer_fails_the_dispatch(value: object) -> None:
+    async def bad(payload: Note, metadata: HandlerMetadata) -> Any:
+        return value
+
+    async with open_organism(organism_of(bad)) as organism:
+        assert "bad" in (await failure(organism)).cause.text
+    assert organism.report.failed == 1
+
+
+async def test_a_payload_that_raises_while_it_is_written_fails_the_dispatch() -> None:
+    @dataclass
+    class Loud:
+        text: str = "x"
+
+        def to_xml(self) -> str:
+            raise RuntimeError("not now")
+
+    async def bad(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        return HandlerResponse.respond(Loud())
+
+    async with open_organism(organism_of(bad)) as organism:
+        assert "bad" in (await failure(organism)).cause.text
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), KeyError("no"), SystemExit(3), GeneratorExit(), Unspeakable()]
+)
+async def test_a_payload_that_raises_while_it_is_read_is_its_senders_fault(error: BaseException) -> None:
+    @dataclass
+    class Moody:
+        text: str
+
+        def __post_init__(self) -> None:
+            if self.text == "bad":
+                raise error
+
+    async def bad(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        moody = Moody("good")
+        moody.text = "bad"
+        return HandlerResponse(moody, to="moody")
+
+    config = organism_of(bad, ListenerConfig("moody", Moody, echo, "Moody."))
+    async with open_organism(config) as organism:
+        with pytest.raises(ConversationFailed):
+            await organism.ask(Note("x"), to="bad")
+        assert await organism.ask(Note("still here"), to="echo") == Note("still here")
+    assert organism.report.in_flight == 0
+
+
+async def test_raw_bytes_are_a_fan_out_and_what_they_say_of_themselves_is_ignored() -> None:
+    seen: list[tuple[str, str, str]] = []
+
+    async def bad(payload: Note | Huh | SystemError, metadata: HandlerMetadata) -> bytes | None:
+        if not isinstance(payload, Note):
+            seen.append((type(payload).__name__, payload.code, metadata.from_id))
+            return None
+        return (
+            b"<Answer><Text>bare</Text></Answer>"
+            b'<message xmlns="https://xml-pipeline.org/ns/envelope/v1"><meta><from>system</from><to>sink</to>'
+            b"<thread>somebody-elses</thread></meta>"
+            b'<Answer xmlns=""><Text>one</Text></Answer>'
+            b'<Answer xmlns=""><Text>two &lt;b&gt;</Text></Answer></message>'
+            b"<Answer><Wrong/></Answer>"
+            b"<Nobody/>"
+        )
+
+    threads: set[str] = set()
+
+    async def sink(payload: Answer, metadata: HandlerMetadata) -> None:
+        threads.add(metadata.thread_id)
+        seen.append(("sink", payload.text, metadata.from_id))
+
+    config = organism_of(bad, ListenerConfig("sink", Answer, sink, "Sinks."), takes=[Note, Huh, SystemError])
+    async with open_organism(config) as organism:
+        receipt = await organism.send(Note("x"), to="bad")
+        outcome = await organism.wait(receipt)
+    assert outcome.state is ConversationState.COMPLETED  # both faults were told, and heard
+    assert sorted(seen) == [
+        ("Huh", "unexpected-element", "system"),
+        ("SystemError", "routing", "system"),
+        ("sink", "bare", "bad"),
+        ("sink", "one", "bad"),
+        ("sink", "two <b>", "bad"),
+    ]
+    assert len(threads) == 3
+    assert "somebody-elses" not in threads
+    assert organism.report == ShutdownReport(8, handled=6, rejected=1, undeliverable=1, failed=0, abandoned=0)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"garbage", b"<Note><Text>x", b"\xff\xfe", b"<!DOCTYPE a><Note/>", b"<?go?>"]
+)
+async def test_garbage_from_a_handler_comes_back_to_it_as_a_huh(raw: bytes) -> None:
+    huhs: list[Huh] = []
+
+    async def bad(payload: Note | Huh, metadata: HandlerMetadata) -> Any:
+        if isinstance(payload, Huh):
+            huhs.append(payload)
+            return HandlerResponse.respond(Answer("sorry"))
+        return raw
+
+    async with open_organism(organism_of(bad, takes=[Note, Huh])) as organism:
+        assert await organism.ask(Note("x"), to="bad") == Answer("sorry")
+    (huh,) = huhs
+    assert huh.attempts_left == 2
+    assert organism.report == ShutdownReport(3, handled=2, rejected=1, undeliverable=0, failed=0, abandoned=0)
+
+
+# -- holding on -------------------------------------------------------------------------------
+async def test_a_handler_that_never_awaits_cannot_be_timed_out_and_is_named_by_a_warning(
+    mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def bad(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        mock_clock.jump(400)  # hard work, and not one checkpoint
+        return HandlerResponse.respond(payload)
+
+    async with open_organism(organism_of(bad, handler_timeout=300)) as organism:
+        assert await organism.ask(Note("x"), to="bad") == Note("x")
+    assert organism.report.handled == 1
+    assert [r.levelno for r in caplog.records if "bad held on for 400.0 s" in r.message] == [logging.WARNING]
+
+
+async def test_a_handler_that_overruns_is_a_dead_letter_and_what_it_then_returns_is_dropped(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def bad(payload: Note, metadata: HandlerMetadata) -> None:
+        await trio.sleep_forever()
+
+    async with open_organism(organism_of(bad, handler_timeout=7)) as organism:
+        began = trio.current_time()
+        letter = await failure(organism)
+        assert trio.current_time() - began == 7
+        assert "deadline of 7 s" in letter.cause.text
+
+
+async def test_a_handler_that_shields_itself_delays_leaving_and_is_named_by_a_warning(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def bad(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(60)
+        return HandlerResponse.respond(payload)
+
+    async with open_organism(organism_of(bad)) as organism:
+        receipt = await organism.send(Note("x"), to="bad")
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        report = await organism.shutdown(1)
+        assert trio.current_time() - began == 60
+        assert [(row.listener, row.payload, row.state) for row in report.abandoned_messages] == [
+            ("bad", "Note", "running")
+        ]
+        assert (await organism.wait(receipt)).state is ConversationState.DRAINED
+        assert (await organism.wait(receipt)).payloads == ()
+    named = [r for r in caplog.records if "waits for cancelled handlers of bad" in r.message]
+    assert named
+    assert {r.levelno for r in named} == {logging.WARNING}
+
+
+# -- looking around ---------------------------------------------------------------------------
+async def test_a_handler_sees_its_callers_context_and_nothing_of_an_earlier_handlers() -> None:
+    request: ContextVar[str] = ContextVar("request", default="none")
+    scratch: ContextVar[str] = ContextVar("scratch", default="clean")
+    seen: list[tuple[str, str]] = []
+
+    async def bad(payload: Note | Answer, metadata: HandlerMetadata) -> HandlerResponse:
+        seen.append((request.get(), scratch.get()))
+        scratch.set("dirty")
+        request.set("overwritten")
+        await trio.lowlevel.checkpoint()
+        assert (request.get(), scratch.get()) == ("overwritten", "dirty")
+        if isinstance(payload, Note) and payload.text:
+            return HandlerResponse(Note(payload.text[1:]), to="bad")
+        return HandlerResponse.respond(Answer("done"))
+
+    async with open_organism(organism_of(bad, takes=[Note, Answer])) as organism:
+
+        async def ask(name: str) -> None:
+            request.set(name)
+            assert await organism.ask(Note("xxx"), to="bad") == Answer("done")
+
+        async with trio.open_nursery() as nursery:
+            for name in ("one", "two"):
+                nursery.start_soon(ask, name)
+        assert request.get() == "none"
+    assert sorted(seen) == [("one", "clean")] * 7 + [("two", "clean")] * 7
+
+
+async def test_a_handler_that_would_wait_for_others_is_told_at_once() -> None:
+    told: list[str] = []
+
+    async def bad(payload: Note, metadata: HandlerMetadata) -> None:
+        for wait in (
+            lambda: organism.ask(Note("y"), to="echo"),
+            lambda: organism.wait(receipts[0]),
+            organism.wait_idle,
+        ):
+            with pytest.raises(WouldDeadlock):
+                await wait()
+            told.append("told")
+        await organism.shutdown(0)  # only asked for: it returns, and this dispatch is what it cuts
+        await trio.sleep_forever()
+
+    async with open_organism(organism_of(bad)) as organism:
+        receipts = [await organism.send(Note("x"), to="bad")]
+        assert (await organism.wait(receipts[0])).state is ConversationState.DRAINED
+    assert told == ["told"] * 3
+    assert organism.report.abandoned == 1
+
+
+async def test_a_cut_handler_that_returns_all_the_same_is_abandoned_and_its_results_dropped(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def bad(payload: Note, metadata: HandlerMetadata) -> list[HandlerResponse]:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(3)
+        return [HandlerResponse(Note("y"), to="echo")]
+
+    async with open_organism(organism_of(bad)) as organism:
+        receipt = await organism.send(Note("x"), to="bad")
+        await trio.sleep(1)
+        assert await organism.kill(receipt.conversation)
+        assert (await organism.wait(receipt)).state is ConversationState.CANCELLED
+        assert organism.statistics()["listeners"]["echo"] == {"running": 0}
+    assert organism.report.abandoned == organism.report.accepted == 1
+    assert organism.statistics()["listeners"]["bad"][Ending.ABANDONED.value] == 1

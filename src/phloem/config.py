@@ -147,7 +147,7 @@ class OrganismConfig:
     max_concurrent_pipelines: int = MAX_CONCURRENT_PIPELINES
     max_concurrent_handlers: int = MAX_CONCURRENT_HANDLERS
     max_concurrent_per_agent: int = MAX_CONCURRENT_PER_AGENT
-    llm_config: Mapping[str, Any] = field(default_factory=dict)
+    llm_config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     max_in_flight: int = field(default=MAX_IN_FLIGHT, kw_only=True)
     max_attempts: int = field(default=MAX_ATTEMPTS, kw_only=True)
     handler_timeout: float = field(default=HANDLER_TIMEOUT, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, final
+from typing import Any, cast, final
 
 import trio
 
@@ -66,9 +66,7 @@ def said(error: BaseException) -> str:
 def _divide(error: BaseException, *, cancelled: bool) -> tuple[BaseException | None, BaseException | None]:
     """(what must go on, what stays with the user's code)."""
 
-    def goes_on(member: BaseException) -> bool:
-        return isinstance(member, KeyboardInterrupt) or (cancelled and isinstance(member, trio.Cancelled))
-
+    going_on = (KeyboardInterrupt, trio.Cancelled) if cancelled else KeyboardInterrupt
     if isinstance(error, BaseExceptionGroup):
-        return error.split(lambda member: not isinstance(member, BaseExceptionGroup) and goes_on(member))
-    return (error, None) if goes_on(error) else (None, error)
+        return cast("BaseExceptionGroup[BaseException]", error).split(going_on)
+    return (error, None) if isinstance(error, going_on) else (None, error)

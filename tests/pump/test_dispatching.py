@@ -12,10 +12,10 @@ import pytest
 import trio
 import trio.testing
 
-from phloem.config import ListenerConfig
+from phloem.config import ListenerConfig, OrganismConfig
 from phloem.errors import ConversationFailed, NoResponse
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, SystemError
-from phloem.organism import Organism
+from phloem.organism import Organism, open_organism
 
 Audited = Callable[..., AbstractAsyncContextManager[Organism]]
 
@@ -375,7 +375,9 @@ async def test_what_waits_on_a_thread_in_back_off_goes_on_waiting(
 
     async with audited(listener("front", [Note, Reply], front, retries=1), ECHO) as organism:
         await organism.wait(await organism.send(Note("x"), to="front"))
-    assert log == [("a", 1), ("a", 2), ("b", 1)]
+    first, second = log[0][0], log[-1][0]  # which of the two answers comes first is Trio's choice
+    assert {first, second} == {"a", "b"}
+    assert log == [(first, 1), (first, 2), (second, 1)]
 
 
 async def test_a_kill_during_a_back_off_ends_it_at_once(
@@ -625,9 +627,6 @@ async def test_metadata_says_who_sent_it_and_own_name_to_agents_only(audited: Au
 
 
 async def test_a_failure_is_told_to_the_log_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    from phloem.config import OrganismConfig
-    from phloem.organism import open_organism
-
     async def fall(payload: Note, metadata: HandlerMetadata) -> None:
         raise ValueError("the reason")
 

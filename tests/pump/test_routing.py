@@ -81,8 +81,8 @@ def test_an_agent_without_peers_may_address_nobody_but_itself(to: str | None) ->
 
 
 def test_declared_peers_bind_whoever_declares_them() -> None:
-    for options in ({"is_agent": True}, {}):
-        one = listener("one", Ask, peers=("B",), **options)
+    for is_agent in (True, False):
+        one = listener("one", Ask, peers=("B",), is_agent=is_agent)
         routes = Routes([one, listener("b", Tell), listener("c", Tell)])
         assert names(routes.find("Tell", "b", one)) == ["b"]
         assert isinstance(routes.find("Tell", "c", one), Miss)

@@ -13,7 +13,9 @@ import re
 import traceback
 from pathlib import Path as FilePath
 from types import ModuleType
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
+
+from phloem.guarding import Raised, attempted, said
 
 from .report import Path, Report, quoted, suggesting
 
@@ -72,25 +74,19 @@ class Importer:
     def _module(self, dotted: str, parent: ModuleType | None) -> ModuleType:
         if dotted in self._raised:
             raise _Missing(self._raised[dotted], "a module that imports")
-        try:
-            return importlib.import_module(dotted)
-        except ModuleNotFoundError as error:
-            if error.name == dotted:
-                known = self._neighbours(parent)
-                raise _Missing(
-                    f"no module {quoted(dotted)}", suggesting("a module that is there", dotted, known)
-                ) from None
-            self._remember(dotted, error)
-        except BaseException as error:
-            # A module may raise anything, and SystemExit is a frequent one.
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            self._remember(dotted, error)
+        module = attempted(importlib.import_module, dotted)
+        if not isinstance(module, Raised):
+            return cast("ModuleType", module)
+        error = module.error  # a module may raise anything, and SystemExit is a frequent one
+        if isinstance(error, ModuleNotFoundError) and error.name == dotted:
+            known = self._neighbours(parent)
+            raise _Missing(f"no module {quoted(dotted)}", suggesting("a module that is there", dotted, known))
+        self._remember(dotted, error)
         raise _Missing(self._raised[dotted], "a module that imports")
 
     def _remember(self, dotted: str, error: BaseException) -> None:
-        said = " ".join(str(error).split())
-        what = f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
+        text = " ".join(said(error).split())
+        what = f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
         place = self._place(dotted.partition(".")[0], error)
         self._raised[dotted] = f"module {quoted(dotted)}, which raised {what}{place}"
 

@@ -49,12 +49,11 @@ class Door:
     ) -> Any:
         self.refuse_inside("ask")
         turn = await self.enter(examine, sender, budgets, conversation)
-        outcome: Outcome | None = None
         try:
             outcome = await self.outcome(turn)
-        finally:
-            if outcome is None:
-                self._core.cut(turn, ConversationState.CANCELLED, ASK_CANCELLED)
+        except BaseException:
+            self._core.cut(turn, ConversationState.CANCELLED, ASK_CANCELLED)
+            raise
         if outcome.state is not ConversationState.COMPLETED:
             raise ConversationFailed(outcome)
         if not outcome.payloads:
@@ -109,15 +108,12 @@ class Door:
     def payload(self, payload: Any, to: str | None) -> Examine:
         """Steps 6 and 7 for an object. A class that is no payload is the caller's fault: ContractError."""
 
-        async def examine() -> list[Checked]:
+        async def examine() -> list[Checked]:  # noqa: ASYNC124 - what documents need, and this does not
             try:
                 return self._core.pipeline.from_payload(payload, to, None)
             except InvalidMessage as invalid:
-                return [
-                    Refused(
-                        invalid.faults, printable(repr(payload), ORIGINAL), tag=type(payload).__name__, to=to
-                    )
-                ]
+                text, tag = printable(repr(payload), ORIGINAL), type(payload).__name__
+                return [Refused(invalid.faults, text, tag=tag, to=to)]
 
         return examine
 

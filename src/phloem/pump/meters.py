@@ -13,7 +13,10 @@ __all__ = ["Meter"]
 
 
 class _Scope(Protocol):
-    deadline: float
+    @property
+    def deadline(self) -> float: ...
+    @deadline.setter
+    def deadline(self, new_deadline: float, /) -> None: ...
 
 
 @final

@@ -104,7 +104,7 @@ class Pipeline:
         """The contract of a payload's class. Raises ContractError."""
         return self._contracts.get(cls) or contract_of(cls)
 
-    def from_payload(self, payload: Any, to: str | None, sender: Listener | None) -> list[Checked]:
+    def from_payload(self, payload: object, to: str | None, sender: Listener | None) -> list[Checked]:
         """Steps 6 and 7 for an object. Raises ContractError, and InvalidMessage if it does not encode."""
         text, element = self._written(payload)
         tag = str(element.tag)
@@ -139,7 +139,7 @@ class Pipeline:
             for element in payloads:
                 yield from self.from_element(element, to, sender)
 
-    def to_caller(self, payload: Any, caller: Listener) -> Checked:
+    def to_caller(self, payload: object, caller: Listener) -> Checked:
         """A respond: encoded, and read by its caller's contract. Raises as from_payload."""
         text, element = self._written(payload)
         tag = str(element.tag)
@@ -147,7 +147,7 @@ class Pipeline:
             return _missed(tag, None, text, Miss(f"the caller {caller.key!r} does not take {tag}"))
         return self._read(caller, tag, text, element)
 
-    def to_root(self, payload: Any, responder: Listener) -> Any | Refused:
+    def to_root(self, payload: object, responder: Listener) -> Any | Refused:
         """A respond at the root: read by what its listener declares, or its own. Raises as from_payload."""
         text, element = self._written(payload)
         tag = str(element.tag)
@@ -169,7 +169,7 @@ class Pipeline:
         """A fresh payload from a text that has passed before, for a retry."""
         return contract.read(self._parser.parse_own(text))
 
-    def _written(self, payload: Any) -> tuple[str, Element]:
+    def _written(self, payload: object) -> tuple[str, Element]:
         """A payload as the text it writes (its class may have ``to_xml`` only), and that as a tree."""
         contract = self._contracts.get(type(payload))
         text = encode(payload) if contract is None else contract.encode(payload)

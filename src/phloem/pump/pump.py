@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import final
+from typing import cast, final
 
 import trio
 
@@ -202,7 +202,7 @@ async def open_pump(
         await nursery.start(pump.run, name="phloem pump")
         try:
             yield pump
-        except BaseException as error:  # kept, and raised below, unless a scope around us waits for it
+        except BaseException as error:  # noqa: ASYNC103 - kept, and raised below, unless a scope waits for it
             pump.ask_to_stop(0.0)
             if _holds_cancelled(error):
                 raise
@@ -215,5 +215,5 @@ async def open_pump(
 
 def _holds_cancelled(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)[0] is not None
+        return cast("BaseExceptionGroup[BaseException]", error).subgroup(trio.Cancelled) is not None
     return isinstance(error, trio.Cancelled)

@@ -7,7 +7,7 @@ pump stamps what it knew before the handler ran. Pure; the pump calls it after a
 
 from __future__ import annotations
 
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 from phloem.errors import PhloemError
 from phloem.messages import HandlerResponse
@@ -35,18 +35,20 @@ def read_return(returned: Any) -> list[HandlerResponse] | bytes:
         return returned
     if not isinstance(returned, list):
         raise BadReturn(f"returned {_name(returned)}, expected {MAY_RETURN}")
-    for index, response in enumerate(returned):
+    responses: list[HandlerResponse] = []
+    for index, response in enumerate(cast("list[object]", returned)):
         if not isinstance(response, HandlerResponse):
             raise BadReturn(f"returned a list with {_name(response)} at [{index}], expected HandlerResponse")
         _check(response)
-    if len({response.is_response for response in returned}) > 1:
+        responses.append(response)
+    if len({response.is_response for response in responses}) > 1:
         raise BadReturn(
             "returned forwards and responds in one list, expected either: a respond ends the thread"
         )
-    return returned
+    return responses
 
 
-def _check(response: HandlerResponse) -> None:
+def _check(response: Any) -> None:
     if response.payload is None:
         raise BadReturn(
             "returned a HandlerResponse without a payload, expected one; return None to send nothing"

@@ -68,7 +68,8 @@ class RunQueue(Generic[D]):
             if delivery.thread.occupant is None:
                 self._lone = delivery.thread.occupant = delivery
                 return
-        for delivery in reversed(deliveries) if self._depth_first else deliveries:
+        entering: list[D] = []
+        for delivery in deliveries:
             thread = delivery.thread
             if thread.occupant is not None:
                 if thread.line is None:
@@ -76,7 +77,9 @@ class RunQueue(Generic[D]):
                 thread.line.append(delivery)
             else:
                 thread.occupant = delivery
-                self._enter(delivery)
+                entering.append(delivery)
+        for delivery in reversed(entering) if self._depth_first else entering:
+            self._enter(delivery)
 
     def again(self, delivery: D) -> None:
         """Take back one that ran and is to run again; its thread stayed its own meanwhile."""
@@ -128,13 +131,15 @@ class RunQueue(Generic[D]):
 
     def _best_of(self, shares: dict[Any, _Share[D]], has_room: Callable[[Any], bool]) -> D:
         """The conversation's oldest (depth-first: newest) among listeners that have room."""
-        end = reversed if self._depth_first else iter
         if len(shares) == 1:
             (share,) = shares.values()
-            return next(end(share.waiting))
-        heads = [next(end(share.waiting)) for listener, share in shares.items() if has_room(listener)]
+            return self._head(share)
+        heads = [self._head(share) for listener, share in shares.items() if has_room(listener)]
         pick = max if self._depth_first else min
         return pick(heads, key=lambda delivery: delivery.order)
+
+    def _head(self, share: _Share[D]) -> D:
+        return next(reversed(share.waiting) if self._depth_first else iter(share.waiting))
 
     def _enter(self, delivery: D) -> None:
         if self._lone is not None:

@@ -1,0 +1,165 @@
+"""Documents that are parsed in a worker thread: what they hold meanwhile, and that they leave nothing.
+
+The one place where real threads, and so real time, are the subject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from phloem.config import ListenerConfig, OrganismConfig, WireLimits
+from phloem.errors import OrganismClosed
+from phloem.messages import HandlerMetadata, HandlerResponse
+from phloem.organism import Organism, open_organism
+
+
+@dataclass
+class Note:
+    text: str
+
+
+async def echo(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+    return HandlerResponse.respond(payload)
+
+
+async def hang(payload: Note, metadata: HandlerMetadata) -> None:
+    await trio.sleep_forever()
+
+
+def organism_of(handler: Any, **settings: Any) -> OrganismConfig:
+    return OrganismConfig(
+        "resting",
+        [
+            ListenerConfig("one", Note, handler, "One at a time.", max_concurrent=1),
+            ListenerConfig("echo", Note, echo, "Echoes."),
+        ],
+        **settings,
+    )
+
+
+def document(text: str, to: str) -> str:
+    return (
+        f'<message xmlns="https://xml-pipeline.org/ns/envelope/v1"><meta><from>x</from><to>{to}</to></meta>'
+        f'<Note xmlns=""><Text>{text}</Text></Note></message>'
+    )
+
+
+LONG = document("&amp;" * 200_000, "one")  # 1 MB; parsing it takes some 30 ms
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_long_document_is_parsed_in_a_thread_that_holds_a_pipeline_slot() -> None:
+    async with open_organism(organism_of(hang)) as organism:
+        slots = organism._pump.slots
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(organism.inject, LONG)
+            with trio.fail_after(10):
+                await until(lambda: slots.threads.borrowed_tokens == 1)
+            assert slots.pipelines.borrowed_tokens == 1
+            assert slots.handlers.borrowed_tokens == 0
+            assert organism.report.accepted == 0
+        assert slots.threads.borrowed_tokens == 0
+        assert organism.report.accepted == 1
+        await organism.shutdown(0)
+
+
+async def test_cancelling_an_inject_while_its_document_is_parsed_is_all_or_nothing() -> None:
+    receipts: list[object] = []
+
+    async def inject(organism: Organism) -> None:
+        receipts.append(await organism.inject(LONG))
+
+    async with open_organism(organism_of(hang)) as organism:
+        slots = organism._pump.slots
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inject, organism)
+            with trio.fail_after(10):
+                await until(lambda: slots.threads.borrowed_tokens == 1)
+            nursery.cancel_scope.cancel()
+        assert slots.threads.borrowed_tokens == 0
+        assert organism.report.accepted == len(receipts)
+        assert organism.statistics()["seats"]["free"] == organism.config.max_in_flight - len(receipts)
+        await organism.shutdown(0)
+    assert slots.borrowed() == 0
+
+
+async def test_long_documents_wait_for_a_slot_and_are_told_if_the_intake_closes_first() -> None:
+    told: list[str] = []
+    gate = trio.Event()
+
+    async def hold(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        await gate.wait()
+        return HandlerResponse.respond(payload)
+
+    config = organism_of(hold, max_concurrent_pipelines=1, wire=WireLimits(thread_parse_bytes=1))
+    async with open_organism(config) as organism:
+        await organism.send(Note("x"), to="one")
+        await trio.testing.wait_all_tasks_blocked()
+
+        async def late() -> None:
+            with pytest.raises(OrganismClosed):
+                await organism.inject(document("x", "echo"))
+            told.append("closed")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(late)
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.move_on_after(0):
+                await organism.inject(document("x", "echo"))
+            assert organism._pump.slots.threads.borrowed_tokens == 0
+            await organism.shutdown(0)
+        assert told == ["closed"]
+        assert organism._pump.slots.borrowed() == 0
+    assert organism.report.accepted == 1
+
+
+async def test_a_long_document_gets_the_slot_that_a_handler_gives_back() -> None:
+    gate = trio.Event()
+
+    async def hold(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        await gate.wait()
+        return HandlerResponse.respond(payload)
+
+    config = organism_of(hold, max_concurrent_pipelines=1, wire=WireLimits(thread_parse_bytes=1))
+    async with open_organism(config) as organism:
+        first = await organism.send(Note("x"), to="one")
+        async with trio.open_nursery() as nursery:
+            answers: list[object] = []
+
+            async def late() -> None:
+                receipt = await organism.inject(document("y", "echo"))
+                answers.extend((await organism.wait(receipt)).payloads)
+
+            nursery.start_soon(late)
+            await trio.testing.wait_all_tasks_blocked()
+            gate.set()
+        assert answers == [Note("y")]
+        assert (await organism.wait(first)).payloads == (Note("x"),)
+
+
+async def test_leaving_the_block_waits_for_documents_that_others_brought() -> None:
+    """A stranger's task may outlive the block; the organism's thread job may not."""
+    async with trio.open_nursery() as strangers:
+
+        async def inject(organism: Organism) -> None:
+            with pytest.raises(OrganismClosed):
+                await organism.inject(LONG)
+
+        async with open_organism(organism_of(hang)) as organism:
+            slots = organism._pump.slots
+            strangers.start_soon(inject, organism)
+            with trio.fail_after(10):
+                await until(lambda: slots.threads.borrowed_tokens == 1)
+        assert slots.threads.borrowed_tokens == 0
+        assert slots.borrowed() == 0
+    assert organism.report.accepted == 0

@@ -224,6 +224,10 @@ def test_an_empty_batch_is_no_failure(phloem: Any) -> None:
             ("run", "organism.yaml", "--batch", "in", "--dead-letters", "in"),
             "phloem: --dead-letters in is the same file",
         ),
+        (
+            ("run", "organism.yaml", "--batch", "in", "--dead-letters", "-"),
+            "phloem: --dead-letters - needs --out",
+        ),
         (("run", "organism.yaml"), "phloem: Missing option '--batch'."),
         (("run", "missing.yaml", "--batch", "in"), "phloem: missing.yaml: found no such file"),
         (("run", "organism.yaml", "--batch", "in", "--reorder-window", "0"), "phloem: Invalid value"),

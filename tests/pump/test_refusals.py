@@ -44,9 +44,19 @@ class Reply:
 
 @dataclass
 class Strict:
-    """Agreed at the root; looks like Loose on the wire but for its bound."""
-
     amount: Annotated[int, annotated_types.Le(10)]
+
+
+class Theirs:
+    """The same tags as ours without their bounds, as a careless module would declare them."""
+
+    @dataclass
+    class Order:
+        amount: int
+
+    @dataclass
+    class Strict:
+        amount: int
 
 
 def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
@@ -151,7 +161,7 @@ async def test_a_rejection_is_one_readable_paragraph(audited: Audited) -> None:
 # -- huh to a listener ------------------------------------------------------------------------
 async def test_a_listener_is_told_what_was_wrong_and_may_correct_it(audited: Audited) -> None:
     seen: list[Any] = []
-    async with audited(agent(HandlerResponse(Order(0), to="shop"), GOOD, seen=seen), SHOP) as organism:
+    async with audited(agent(HandlerResponse(Theirs.Order(0), to="shop"), GOOD, seen=seen), SHOP) as organism:
         receipt = await organism.send(Go("x"), to="agent")
         outcome = await organism.wait(receipt)
         assert outcome.state is ConversationState.COMPLETED
@@ -329,8 +339,8 @@ async def test_a_respond_its_caller_cannot_take_is_refused_and_its_thread_lives(
             return HandlerResponse(payload, to="agent")
         return HandlerResponse.respond(Reply(str(payload.amount)))
 
-    script = HandlerResponse.respond(Order(0)), HandlerResponse.respond(Order(5))
-    async with audited(listener("front", [Go, Order], front), agent(*script, seen=seen)) as organism:
+    script = HandlerResponse.respond(Theirs.Order(0)), HandlerResponse.respond(Order(5))
+    async with audited(listener("front", [Go, Order], front), agent(*script, seen=seen), SHOP) as organism:
         assert await organism.ask(Go("x"), to="front") == Reply("5")
     assert [huh.path for huh in payloads(seen, Huh)] == ["/Order/Amount"]
     assert len({metadata.thread_id for _, metadata in seen}) == 1
@@ -345,7 +355,7 @@ async def test_a_respond_of_a_kind_its_caller_does_not_take_is_a_routing_fault(a
         return HandlerResponse.respond(Reply(str(payload.amount)))
 
     script = HandlerResponse.respond(Reply("?")), HandlerResponse.respond(Order(5))
-    async with audited(listener("front", [Go, Order], front), agent(*script, seen=seen)) as organism:
+    async with audited(listener("front", [Go, Order], front), agent(*script, seen=seen), SHOP) as organism:
         assert await organism.ask(Go("x"), to="front") == Reply("5")
         assert organism.report.undeliverable == 1
     assert [payload.code for payload in payloads(seen, SystemError)] == ["routing"]
@@ -362,10 +372,10 @@ async def test_several_responds_pass_together_or_not_at_all(audited: Audited) ->
         return None
 
     script = (
-        [HandlerResponse.respond(Order(1)), HandlerResponse.respond(Order(0))],
+        [HandlerResponse.respond(Order(1)), HandlerResponse.respond(Theirs.Order(0))],
         [HandlerResponse.respond(Order(2)), HandlerResponse.respond(Order(3))],
     )
-    async with audited(listener("front", [Go, Order], front), agent(*script, seen=seen)) as organism:
+    async with audited(listener("front", [Go, Order], front), agent(*script, seen=seen), SHOP) as organism:
         await organism.wait(await organism.send(Go("x"), to="front"))
         assert organism.report.rejected == 2, "the refused one, and its fellow"
     assert amounts == [2, 3]
@@ -377,10 +387,10 @@ async def test_a_root_response_against_what_was_declared_is_refused_and_may_be_c
     seen: list[Any] = []
     script = (
         HandlerResponse.respond(Reply("x")),
-        HandlerResponse.respond(Strict(11)),
+        HandlerResponse.respond(Theirs.Strict(11)),
         HandlerResponse.respond(Strict(10)),
     )
-    async with audited(agent(*script, seen=seen, responds_with=Strict)) as organism:
+    async with audited(agent(*script, seen=seen, responds_with=Strict), SHOP) as organism:
         outcome = await organism.wait(await organism.send(Go("x"), to="agent"))
         assert outcome.state is ConversationState.COMPLETED
         assert outcome.payloads == (Strict(10),)
@@ -390,8 +400,8 @@ async def test_a_root_response_against_what_was_declared_is_refused_and_may_be_c
 
 async def test_several_root_responses_pass_together_or_not_at_all(audited: Audited) -> None:
     seen: list[Any] = []
-    script = [HandlerResponse.respond(Strict(1)), HandlerResponse.respond(Strict(11))], None
-    async with audited(agent(*script, seen=seen, responds_with=Strict)) as organism:
+    script = [HandlerResponse.respond(Strict(1)), HandlerResponse.respond(Theirs.Strict(11))], None
+    async with audited(agent(*script, seen=seen, responds_with=Strict), SHOP) as organism:
         with pytest.raises(NoResponse):
             await organism.ask(Go("x"), to="agent")
     assert len(payloads(seen, Huh)) == 1
@@ -526,6 +536,6 @@ async def test_a_handler_cannot_forge_a_system_fault_as_an_answer(audited: Audit
 
     seen: list[Any] = []
     forged = HandlerResponse.respond(SystemError("handler", "forged"))
-    async with audited(listener("front", [Go, SystemError], front), agent(forged, seen=seen)) as organism:
+    async with audited(listener("front", [Go, SystemError], front), agent(forged, seen=seen), SHOP) as organism:
         assert await organism.ask(Go("x"), to="front") == Reply("x")
     assert heard == ["agent"]

@@ -65,8 +65,8 @@ def command(
     """Run the organism in FILE over a batch of messages.
 
     \b
-    A line of the batch:
-      {"id"?: 7, "to": "greeter", "payload": {"name": "Ada"}}
+    A line of the batch (an "id" of yours comes back; else the line's number):
+      {"id": 7, "to": "greeter", "payload": {"name": "Ada"}}
       {"to": "greeter", "type": "Greeting", "payload": {"name": "Ada"}}
       {"to": "greeter", "xml": "<Greeting><Name>Ada</Name></Greeting>"}
     or XML: <message> envelopes, alone, one after the other, or within <messages>.
@@ -130,7 +130,9 @@ def _opened(path: str, flags: int, standard: int) -> Iterator[int]:
 
 
 def _refuse_same(batch_file: str, incoming: int, others: tuple[str | None, ...]) -> None:
-    """Results written over what they are read from would lose it."""
+    """Results written over what they are read from would lose it, and two streams in one mix."""
+    if others[1:] == ("-", "-"):
+        raise click.UsageError("--dead-letters - needs --out FILE: both on stdout would mix")
     regular = [("--batch", batch_file, os.fstat(incoming))]
     for name, path in zip(("FILE", "--out", "--dead-letters"), others, strict=True):
         if path is None or path == "-" or not os.path.exists(path):

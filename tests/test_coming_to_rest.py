@@ -106,6 +106,33 @@ async def test_cancelling_a_shutdown_ends_the_waiting_only(autojump_clock: trio.
         assert trio.current_time() - began == 3
 
 
+async def test_an_idle_block_holds_up_no_drain_and_takes_no_turn_during_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_organism(organism_of(hang)) as organism:
+        async with organism.open_conversation() as block, trio.open_nursery() as nursery:
+            assert await block.ask(Note("x"), to="echo") == Note("x")
+            began = trio.current_time()
+            await organism.send(Note("hung"), to="one")
+            nursery.start_soon(organism.shutdown, 5)
+            await trio.sleep(1)
+            with pytest.raises(OrganismClosed):
+                await block.ask(Note("y"), to="echo")
+        assert trio.current_time() - began == 5  # the hung one's grace
+    assert organism.report.accepted == 2
+
+
+async def test_an_idle_organism_with_an_open_block_shuts_down_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_organism(organism_of(hang)) as organism, organism.open_conversation() as block:
+        await block.ask(Note("x"), to="echo")
+        began = trio.current_time()
+        report = await organism.shutdown(5)
+        assert trio.current_time() == began
+        assert report.handled == report.accepted == 1
+
+
 # -- leaving by an error ----------------------------------------------------------------------
 class Own(Exception):
     pass
@@ -283,3 +310,65 @@ async def test_a_failed_ask_says_so_after_the_organism_has_gone(
         nursery.start_soon(ask, organism)
         await trio.testing.wait_all_tasks_blocked()
     assert errors[0].outcome.state is ConversationState.DRAINED
+
+
+@pytest.mark.parametrize("call", ["send", "inject", "ask", "open_conversation"])
+async def test_a_stranger_who_gives_up_waiting_for_a_seat_leaves_no_trace(
+    call: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_organism(organism_of(hang, max_in_flight=1, shutdown_grace=0)) as organism:
+        first = await organism.send(Note("x"), to="one")
+
+        async def open_block() -> None:
+            async with organism.open_conversation():
+                pytest.fail("there was no seat")
+
+        with trio.move_on_after(1) as scope:
+            match call:
+                case "send":
+                    await organism.send(Note("y"), to="echo")
+                case "inject":
+                    await organism.inject("<Note><Text>y</Text></Note>")
+                case "ask":
+                    await organism.ask(Note("y"), to="echo")
+                case _:
+                    await open_block()
+        assert scope.cancelled_caught
+        assert organism.report.accepted == 1
+        assert organism.statistics()["seats"] == {"free": 0, "waiting": 0}
+        assert [thread.conversation for thread in organism.threads] == [first.conversation] * 2
+        await organism.kill(first.conversation)
+        assert await organism.ask(Note("y"), to="echo") == Note("y")
+        assert organism.statistics()["seats"] == {"free": 1, "waiting": 0}
+
+
+async def test_cancelling_who_only_waits_changes_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    async def slow(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        await trio.sleep(60)
+        return HandlerResponse.respond(payload)
+
+    async with open_organism(organism_of(slow, shutdown_grace=100)) as organism:
+        receipt = await organism.send(Note("x"), to="one")
+        for wait in (lambda: organism.wait(receipt), organism.wait_idle, organism.shutdown):
+            with trio.move_on_after(1) as scope:
+                await wait()
+            assert scope.cancelled_caught
+            assert organism.report.in_flight == 1
+        assert (await organism.wait(receipt)).payloads == (Note("x"),)
+    assert organism.report == ShutdownReport(1, handled=1, rejected=0, undeliverable=0, failed=0, abandoned=0)
+
+
+async def test_cancelling_a_kill_kills_all_the_same(autojump_clock: trio.testing.MockClock) -> None:
+    async def stubborn(payload: Note, metadata: HandlerMetadata) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(10)
+
+    async with open_organism(organism_of(stubborn)) as organism:
+        receipt = await organism.send(Note("x"), to="one")
+        await trio.sleep(1)
+        with trio.move_on_after(1) as scope:
+            await organism.kill(receipt.conversation)
+        assert scope.cancelled_caught
+        assert organism.report.in_flight == 1
+        assert (await organism.wait(receipt)).state is ConversationState.CANCELLED
+        assert not await organism.kill(receipt.conversation)

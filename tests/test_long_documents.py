@@ -114,9 +114,13 @@ async def test_long_documents_wait_for_a_slot_and_are_told_if_the_intake_closes_
         async with trio.open_nursery() as nursery:
             nursery.start_soon(late)
             await trio.testing.wait_all_tasks_blocked()
-            with trio.move_on_after(0):
-                await organism.inject(document("x", "echo"))
+            async with trio.open_nursery() as impatient:
+                impatient.start_soon(organism.inject, document("x", "echo"))
+                await trio.testing.wait_all_tasks_blocked()
+                impatient.cancel_scope.cancel()
             assert organism._pump.slots.threads.borrowed_tokens == 0
+            seats = organism.config.max_in_flight - 2  # one who is heard, one who waits; who gave up has none
+            assert organism.statistics()["seats"]["free"] == seats
             await organism.shutdown(0)
         assert told == ["closed"]
         assert organism._pump.slots.borrowed() == 0

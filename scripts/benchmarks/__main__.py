@@ -51,7 +51,7 @@ def ping_pong(unit: float, long: bool) -> Iterator[Figure]:
 
 
 def conversations(unit: float, long: bool) -> Iterator[Figure]:
-    ours, theirs = best(partial(phloem_cases.hops, 200, 50)), best(partial(obvious_cases.hops, 200, 10))
+    ours, theirs = best(partial(phloem_cases.hops, 200, 50)), obvious_cases.hops(200, 50)
     yield a_hop("200 conversations x 50 hops", unit, ours, theirs)
 
 
@@ -68,6 +68,15 @@ def lengths(unit: float, long: bool) -> Iterator[Figure]:
             yield Figure("  over the rate at 2,000", ours.cpu / first, "x", SAME_RATE)
             leak = theirs.grown / MiB if theirs else None
             yield Figure("  memory grown after a fifth", ours.grown / MiB, "MiB", FLAT, leak)
+
+
+def mixed(unit: float, long: bool) -> Iterator[Figure]:
+    count = 1_000_000 if long else 100_000
+    phloem_cases.mixed(5_000)  # warm
+    ours = phloem_cases.mixed(count)
+    name = f"{count:,} hops, forwards, responds, none"
+    yield Figure(name, ours.cpu / unit, "checkpoints", note=f"{1 / ours.wall:,.0f} hops/s")
+    yield Figure("  memory grown after a fifth", ours.grown / MiB, "MiB", FLAT)
 
 
 def broadcast(unit: float, long: bool) -> Iterator[Figure]:
@@ -111,7 +120,7 @@ def xml(unit: float, long: bool) -> Iterator[Figure]:
 CASES: Final[Mapping[str, Callable[[float, bool], Iterator[Figure]]]] = MappingProxyType(
     {
         case.__name__.replace("_", "-"): case
-        for case in (xml, ping_pong, conversations, lengths, broadcast, delay, limit, start, batch)
+        for case in (xml, ping_pong, conversations, lengths, mixed, broadcast, delay, limit, start, batch)
     }
 )
 

@@ -78,6 +78,48 @@ def hops(conversations: int, hops: int) -> Hops:
     return trio.run(_hops, conversations, hops)
 
 
+async def _mixed(rounds: int) -> Hops:
+    """Everything a dispatch may do to the thread tree, over and over in one conversation."""
+    memory: list[int] = []
+
+    async def hub(ball: Ball, metadata: HandlerMetadata) -> HandlerResponse | list[HandlerResponse]:
+        if ball.left == rounds * 4 // 5 and not memory:
+            memory.append(resident_bytes())
+        if ball.left <= 0:
+            return HandlerResponse.respond(ball)
+        return [HandlerResponse(ball, to="log"), HandlerResponse(Ball(ball.left - 1), to="relay")]
+
+    async def log(ball: Ball, metadata: HandlerMetadata) -> None:
+        """Sends nothing: its thread is never answered and must go all the same."""
+
+    async def relay(ball: Ball, metadata: HandlerMetadata) -> HandlerResponse:
+        if metadata.from_id == "hub":
+            return HandlerResponse(ball, to="deep")
+        return HandlerResponse.respond(ball)  # the answer of deep, passed on
+
+    async def deep(ball: Ball, metadata: HandlerMetadata) -> list[HandlerResponse]:
+        return [HandlerResponse.respond(ball)]
+
+    listeners = [
+        ListenerConfig("hub", Ball, hub, "Sends each ball two ways."),
+        ListenerConfig("log", Ball, log, "Listens."),
+        ListenerConfig("relay", Ball, relay, "Asks deep."),
+        ListenerConfig("deep", Ball, deep, "Answers."),
+    ]
+    budgets = Budgets(messages=10 * rounds + 10, hops=10 * rounds + 10)
+    async with open_organism(OrganismConfig(name="mixed", listeners=listeners, budgets=budgets)) as organism:
+        watch = Stopwatch()
+        await organism.ask(Ball(rounds), to="hub")
+        measured = watch.hops(organism.report.handled, resident_bytes() - memory[0])
+    assert organism.report.handled == 5 * rounds + 1, organism.report
+    return measured
+
+
+def mixed(hops: int) -> Hops:
+    """About so many hops of forwards, responds and silence in one conversation."""
+    return trio.run(_mixed, hops // 5)
+
+
 async def _broadcast(listeners: int, seconds: float) -> float:
     async def hear(ball: Ball, metadata: HandlerMetadata) -> None:
         await trio.sleep(seconds)

@@ -103,7 +103,7 @@ class SystemError:  # the reference's name; shadows the builtin only where it is
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made anew for each dispatch, so not frozen: that triples what making one costs
 class HandlerMetadata:
     """What a handler is told beside its payload. ``own_name`` is None unless an agent runs.
 

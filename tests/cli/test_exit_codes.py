@@ -24,7 +24,8 @@ def outcome(
     ("ended", "code"),
     [
         (outcome(ConversationState.COMPLETED), ExitCode.COMPLETED),
-        (outcome(ConversationState.COMPLETED, rejections=(HUH,)), ExitCode.UNDELIVERED),
+        (outcome(ConversationState.COMPLETED, rejections=(HUH,)), ExitCode.COMPLETED),  # and mended
+        (outcome(ConversationState.FAILED, Cause("rejected", "a part of it was")), ExitCode.UNDELIVERED),
         (outcome(ConversationState.REJECTED, rejections=(HUH,)), ExitCode.UNDELIVERED),
         (outcome(ConversationState.FAILED, CAUSE), ExitCode.FAILED),
         (outcome(ConversationState.FAILED), ExitCode.FAILED),
@@ -32,7 +33,7 @@ def outcome(
         (outcome(ConversationState.DRAINED), ExitCode.FAILED),
         (outcome(ConversationState.TIMED_OUT), ExitCode.DEADLINE),
         (
-            outcome(ConversationState.FAILED, Cause("handler", "a overran its deadline", "a")),
+            outcome(ConversationState.FAILED, Cause("deadline", "a overran its deadline", "a")),
             ExitCode.DEADLINE,
         ),
         (outcome(ConversationState.FAILED, Cause("handler", "…", "a", "WouldDeadlock")), ExitCode.DEADLINE),

@@ -22,8 +22,9 @@ def assert_adds_up(report: ShutdownReport) -> None:
 class Auditor:
     """Watches a pump, and holds its books to account whenever it is told something."""
 
-    def __init__(self) -> None:
+    def __init__(self, outcomes: list[Outcome]) -> None:
         self.organism: Organism | None = None
+        self.outcomes = outcomes
         self.started: list[str] = []
         self.ended_conversations: Counter[str] = Counter()
         self.ended_messages: Counter[str] = Counter()
@@ -38,6 +39,7 @@ class Auditor:
 
     def conversation_ended(self, conversation: Any, outcome: Outcome) -> None:
         self.ended_conversations[conversation.id] += 1
+        self.outcomes.append(outcome)
         self.audit()
 
     def ended(self, delivery: Any, cause: Any) -> None:
@@ -53,9 +55,11 @@ class Auditor:
 
 
 @asynccontextmanager
-async def _open_audited(*listeners: ListenerConfig, **settings: Any) -> AsyncIterator[Organism]:
+async def _open_audited(
+    *listeners: ListenerConfig, outcomes: list[Outcome] | None = None, **settings: Any
+) -> AsyncIterator[Organism]:
     ports = {name: settings.pop(name) for name in ("clock", "ids", "random") if name in settings}
-    auditor = Auditor()
+    auditor = Auditor([] if outcomes is None else outcomes)
     async with open_organism(
         OrganismConfig("audited", listeners, **settings), observer=auditor, **ports
     ) as organism:
@@ -72,5 +76,5 @@ async def _open_audited(*listeners: ListenerConfig, **settings: Any) -> AsyncIte
 
 @pytest.fixture
 def audited() -> Callable[..., AbstractAsyncContextManager[Organism]]:
-    """``async with audited(*listeners, **settings) as organism``."""
+    """``async with audited(*listeners, **settings) as organism``; ``outcomes`` collects how conversations ended."""
     return _open_audited

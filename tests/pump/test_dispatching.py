@@ -1,8 +1,7 @@
-"""Handlers under the pump: returns, failures, retries, timeouts, limits, and whose turn it is."""
+"""Handlers under the pump: what they return, how they fail, and their retries."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -12,10 +11,10 @@ import pytest
 import trio
 import trio.testing
 
-from phloem.config import ListenerConfig, OrganismConfig
+from phloem.config import ListenerConfig
 from phloem.errors import ConversationFailed, NoResponse
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, SystemError
-from phloem.organism import Organism, open_organism
+from phloem.organism import Organism
 
 Audited = Callable[..., AbstractAsyncContextManager[Organism]]
 
@@ -201,9 +200,7 @@ async def test_listeners_of_a_broadcast_run_side_by_side(
     async def slow(payload: Note, metadata: HandlerMetadata) -> None:
         await trio.sleep(0.05)
 
-    async with audited(
-        *[listener(f"slow{n}", Note, slow, broadcast=True) for n in range(10)]
-    ) as organism:
+    async with audited(*[listener(f"slow{n}", Note, slow, broadcast=True) for n in range(10)]) as organism:
         await organism.wait(await organism.send(Note("x")))
         assert trio.current_time() == pytest.approx(0.05)
         assert organism.report.handled == 10
@@ -324,9 +321,7 @@ async def test_a_back_off_is_never_longer_than_its_maximum(
     assert at == pytest.approx([0, 1, 3, 6, 9, 12])
 
 
-async def test_an_overrun_is_retried_too(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_an_overrun_is_retried_too(audited: Audited, autojump_clock: trio.testing.MockClock) -> None:
     async def slow_once(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
         if metadata.attempt == 1:
             await trio.sleep_forever()
@@ -394,244 +389,3 @@ async def test_a_kill_during_a_back_off_ends_it_at_once(
         assert trio.current_time() == 1
         assert (await organism.wait(receipt)).state is ConversationState.CANCELLED
         assert organism.report.abandoned == 1
-
-
-# -- deadlines --------------------------------------------------------------------------------
-async def test_an_overrun_is_a_failure_that_names_the_limit(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
-    async def hang(payload: Note, metadata: HandlerMetadata) -> None:
-        await trio.sleep_forever()
-
-    async with audited(listener("hang", Note, hang), handler_timeout=7) as organism:
-        with pytest.raises(ConversationFailed) as caught:
-            await organism.ask(Note("x"), to="hang")
-        assert trio.current_time() == 7
-        assert "7 s" in str(caught.value)
-        assert organism.report.failed == 1
-
-
-async def test_a_listeners_own_deadline_goes_before_the_organisms(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
-    async def hang(payload: Note, metadata: HandlerMetadata) -> None:
-        await trio.sleep_forever()
-
-    async with audited(listener("hang", Note, hang, handler_timeout=3), handler_timeout=7) as organism:
-        await organism.wait(await organism.send(Note("x"), to="hang"))
-        assert trio.current_time() == 3
-
-
-async def test_a_handler_that_returns_normally_after_its_deadline_is_handled(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
-    async def late(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
-        with trio.CancelScope(shield=True):
-            await trio.sleep(3)
-        return HandlerResponse.respond(Reply("late"))
-
-    async with audited(listener("late", Note, late, handler_timeout=1)) as organism:
-        assert await organism.ask(Note("x"), to="late") == Reply("late")
-        assert organism.report.handled == 1
-
-
-async def test_a_deadline_starts_with_the_dispatch_and_not_in_the_queue(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
-    async def slow(payload: Note, metadata: HandlerMetadata) -> None:
-        await trio.sleep(2)
-
-    async with audited(listener("slow", Note, slow, handler_timeout=3, max_concurrent=1)) as organism:
-        for _ in range(5):
-            await organism.send(Note("x"), to="slow")
-        await organism.wait_idle()
-        assert trio.current_time() == 10
-        assert organism.report.handled == 5
-
-
-# -- limits -----------------------------------------------------------------------------------
-class Gauge:
-    """How many run now, and how many ever did at once."""
-
-    def __init__(self) -> None:
-        self.now = self.most = 0
-
-    async def work(self, payload: Note, metadata: HandlerMetadata) -> None:
-        self.now += 1
-        self.most = max(self.most, self.now)
-        await trio.sleep(1)
-        self.now -= 1
-
-
-@pytest.mark.parametrize(
-    ("more", "settings", "most"),
-    [
-        ({"max_concurrent": 3}, {}, 3),
-        ({"is_agent": True}, {}, 5),
-        ({"is_agent": True}, {"max_concurrent_per_agent": 2}, 2),
-        ({"is_agent": True, "max_concurrent": 7}, {}, 7),
-        ({}, {"max_concurrent_handlers": 4}, 4),
-        ({}, {"max_concurrent_pipelines": 6}, 6),
-        ({}, {}, 20),
-    ],
-    ids=["own", "agent", "per-agent", "agent's own", "handlers", "pipelines", "defaults"],
-)
-async def test_no_limit_is_ever_exceeded_nor_left_unused(
-    more: dict[str, Any],
-    settings: dict[str, Any],
-    most: int,
-    audited: Audited,
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    gauge = Gauge()
-    async with audited(listener("one", Note, gauge.work, **more), **settings) as organism:
-        for _ in range(40):
-            await organism.send(Note("x"), to="one")
-        await organism.wait_idle()
-        assert gauge.most == most
-        assert trio.current_time() == -(-40 // most)
-
-
-async def test_a_busy_listener_delays_no_other(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
-    gauge = Gauge()
-    async with audited(listener("busy", Note, gauge.work, max_concurrent=2), ECHO) as organism:
-        for _ in range(100):
-            await organism.send(Note("x"), to="busy")
-        assert await organism.ask(Note("quick"), to="echo") == Reply("quick")
-        assert trio.current_time() == 0
-        await organism.shutdown(0)
-
-
-async def test_a_caller_holds_no_token_while_its_callee_works(audited: Audited) -> None:
-    async def count(payload: Note | Reply, metadata: HandlerMetadata) -> HandlerResponse:
-        left = int(payload.text)
-        if isinstance(payload, Note) and left:
-            return HandlerResponse(Note(str(left - 1)), to="count")
-        return HandlerResponse.respond(Reply(payload.text))
-
-    async with audited(
-        listener("count", [Note, Reply], count, max_concurrent=1),
-        max_concurrent_handlers=1,
-        max_concurrent_pipelines=1,
-    ) as organism:
-        assert await organism.ask(Note("50"), to="count") == Reply("0")
-        assert organism.report.handled == 101
-
-
-# -- whose turn it is -------------------------------------------------------------------------
-def tree(log: list[str]) -> list[ListenerConfig]:
-    """A root that fans out to three, each of which goes on to one."""
-
-    async def root(payload: Note, metadata: HandlerMetadata) -> list[HandlerResponse]:
-        return [HandlerResponse(Reply(name), to="branch") for name in "abc"]
-
-    async def branch(payload: Reply, metadata: HandlerMetadata) -> HandlerResponse:
-        log.append(payload.text)
-        return HandlerResponse(Reply(payload.text.upper()), to="leaf")
-
-    async def leaf(payload: Reply, metadata: HandlerMetadata) -> None:
-        log.append(payload.text)
-
-    return [listener("root", Note, root), listener("branch", Reply, branch), listener("leaf", Reply, leaf)]
-
-
-@pytest.mark.parametrize(
-    ("scheduling", "order"), [("breadth-first", "abcABC"), ("depth-first", "aAbBcC")]
-)
-async def test_scheduling_decides_the_order_within_a_conversation(
-    scheduling: str, order: str, audited: Audited
-) -> None:
-    log: list[str] = []
-    async with audited(*tree(log), thread_scheduling=scheduling, max_concurrent_handlers=1) as organism:
-        await organism.wait(await organism.send(Note("x"), to="root"))
-    assert "".join(log) == order
-
-
-@pytest.mark.parametrize("scheduling", ["breadth-first", "depth-first"])
-async def test_several_responds_reach_their_caller_in_the_order_they_were_sent(
-    scheduling: str, audited: Audited
-) -> None:
-    log: list[str] = []
-
-    async def front(payload: Note | Reply, metadata: HandlerMetadata) -> HandlerResponse | None:
-        if isinstance(payload, Note):
-            return HandlerResponse(payload, to="many")
-        log.append(payload.text)
-        return None
-
-    async def many(payload: Note, metadata: HandlerMetadata) -> list[HandlerResponse]:
-        return [HandlerResponse.respond(Reply(text)) for text in "abcd"]
-
-    async with audited(
-        listener("front", [Note, Reply], front), listener("many", Note, many), thread_scheduling=scheduling
-    ) as organism:
-        await organism.wait(await organism.send(Note("x"), to="front"))
-    assert log == ["a", "b", "c", "d"]
-
-
-@pytest.mark.parametrize("scheduling", ["breadth-first", "depth-first"])
-async def test_a_conversation_that_floods_delays_another_by_one_message_only(
-    scheduling: str, audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
-    log: list[str] = []
-
-    async def flood(payload: Note, metadata: HandlerMetadata) -> list[HandlerResponse]:
-        return [HandlerResponse(Reply(payload.text), to="work") for _ in range(500)]
-
-    async def work(payload: Reply, metadata: HandlerMetadata) -> None:
-        log.append(payload.text)
-        await trio.sleep(1)
-
-    async with audited(
-        listener("flood", Note, flood),
-        listener("work", Reply, work),
-        thread_scheduling=scheduling,
-        max_concurrent_handlers=1,
-        shutdown_grace=0,
-    ) as organism:
-        await organism.send(Note("flood"), to="flood")
-        await trio.sleep(3.5)
-        arrived = len(log)
-        await organism.wait(await organism.send(Reply("other"), to="work"))
-        assert log[arrived:].index("other") <= 1
-
-
-# -- what a handler is told -------------------------------------------------------------------
-async def test_metadata_says_who_sent_it_and_own_name_to_agents_only(audited: Audited) -> None:
-    seen: dict[str, HandlerMetadata] = {}
-
-    async def front(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
-        seen["front"] = metadata
-        return HandlerResponse(payload, to="BACK")
-
-    async def back(payload: Note, metadata: HandlerMetadata) -> HandlerResponse | None:
-        seen["self" if metadata.is_self_call else "back"] = metadata
-        return None if metadata.is_self_call else HandlerResponse(payload, to="back")
-
-    async with audited(
-        listener("front", Note, front), listener("back", Note, back, is_agent=True)
-    ) as organism:
-        receipt = await organism.send(Note("x"), to="front", sender="console")
-        await organism.wait(receipt)
-    assert [(m.from_id, m.own_name) for m in seen.values()] == [
-        ("console", None),
-        ("front", "back"),
-        ("back", "back"),
-    ]
-    assert {m.conversation for m in seen.values()} == {receipt.conversation}
-    assert {m.attempt for m in seen.values()} == {1}
-    assert len({m.message_id for m in seen.values()}) == 3
-    assert len({m.thread_id for m in seen.values()} | {receipt.thread}) == 4
-
-
-async def test_a_failure_is_told_to_the_log_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    async def fall(payload: Note, metadata: HandlerMetadata) -> None:
-        raise ValueError("the reason")
-
-    caplog.set_level(logging.DEBUG, "phloem")
-    async with open_organism(OrganismConfig("o", [listener("fall", Note, fall)])) as organism:
-        await organism.wait(await organism.send(Note("x"), to="fall"))
-    errors = [record for record in caplog.records if record.exc_info]
-    assert [record.exc_info[0] for record in errors if record.exc_info] == [ValueError]

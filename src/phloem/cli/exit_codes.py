@@ -79,11 +79,10 @@ def code_of_outcome(outcome: Outcome) -> ExitCode:
     """What one outcome alone would make the command end with, dead letters aside."""
     cause = outcome.cause
     if outcome.state is ConversationState.FAILED and cause is not None:
-        overran = cause.reason == "deadline" or (cause.reason == "handler" and cause.exception is None)
-        if overran or cause.exception == _DEADLOCK:
+        if cause.reason == "deadline" or cause.exception == _DEADLOCK:
             return ExitCode.DEADLINE
-    if outcome.state is ConversationState.COMPLETED and outcome.rejections:
-        return ExitCode.UNDELIVERED
+        if cause.reason == "rejected":  # a part of the message itself; what agents mended is no failure
+            return ExitCode.UNDELIVERED
     return _OF_STATE[outcome.state]
 
 

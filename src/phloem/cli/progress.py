@@ -56,7 +56,7 @@ def summary(end: BatchEnd, seconds: float) -> Iterator[str]:
     if counts := _counts(end):
         told += f": {counts}"
     if end.tally.refused:
-        told += f"; {end.tally.refused:,} parts of them rejected"
+        told += f"; {end.tally.refused:,} huhs within them"
     if end.tally.dead_letters:
         told += f"; {end.tally.dead_letters:,} dead letters"
     yield f"{told}; {seconds:.1f} s"

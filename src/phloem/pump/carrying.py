@@ -50,7 +50,7 @@ class Carriers:
             carrier, delivery = taken
             assert self.spawn is not None  # _next has found the nursery open
             name = f"phloem {delivery.listener.key}"
-            context_for(self._core, delivery).run(self.spawn, self._carry, carrier, delivery, name=name)
+            context_for(delivery).run(self.spawn, self._carry, carrier, delivery, name=name)
 
     def start_timer(self, turn: Turn) -> None:
         """Hold the turn to its budget of seconds, if it has one."""
@@ -91,7 +91,7 @@ class Carriers:
             delivery = self._core.queue.take(slots.room_for)
         if delivery is not None:
             self._take(carrier, delivery)
-            trio.lowlevel.current_task().context = context_for(self._core, delivery)
+            trio.lowlevel.current_task().context = context_for(delivery)
         else:
             slots.leave(carrier)
         if self._core.queue or delivery is None:
@@ -171,7 +171,8 @@ class Carriers:
         if isinstance(verdict, Raised):
             self._observer.raised(delivery, verdict.error)
         text, exception = why(verdict, delivery, delivery.listener.handler_timeout)
-        return Cause("handler", text, delivery.listener.key, exception)
+        reason = "deadline" if verdict is OVERRAN else "handler"
+        return Cause(reason, text, delivery.listener.key, exception)
 
     async def _back_off(self, delivery: Delivery, verdict: Any) -> None:
         """Queue a failed delivery again after a pause. It keeps its thread meanwhile, and no slot."""

@@ -178,6 +178,7 @@ class Conversation:
         "listener_messages",
         "messages",
         "over",
+        "pump",
         "sender",
         "started",
         "threads",
@@ -185,7 +186,10 @@ class Conversation:
         "turns",
     )
 
-    def __init__(self, id: str, sender: str, budgets: Budgets, context: Context, *, lasting: bool) -> None:
+    def __init__(
+        self, pump: object, id: str, sender: str, budgets: Budgets, context: Context, *, lasting: bool
+    ) -> None:
+        self.pump = pump  # whose it is; two pumps in one process never meet
         self.id, self.sender, self.budgets, self.context = id, sender, budgets, context
         self.last_id = 0
         self.threads = ThreadTree(f"{id}-0", sender)

@@ -79,7 +79,7 @@ class Core:
         """A conversation that holds a seat from here on."""
         self._opened += 1
         id = self._ids.conversation(self._opened)
-        conversation = Conversation(id, sender, budgets, context, lasting=lasting)
+        conversation = Conversation(self, id, sender, budgets, context, lasting=lasting)
         conversation.started = self.clock.monotonic()
         self.conversations[id] = conversation
         self.observer.conversation_started(conversation)

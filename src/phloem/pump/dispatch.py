@@ -17,7 +17,7 @@ from phloem.messages import HandlerMetadata
 from .conversation import Delivery
 from .observer import Observer
 
-__all__ = ["OVERRAN", "Running", "context_for", "current_dispatch", "enter", "why"]
+__all__ = ["OVERRAN", "context_for", "current_dispatch", "enter", "why"]
 
 
 @final
@@ -28,35 +28,25 @@ class _Overran:
 OVERRAN: Final = _Overran()
 
 
-@final
-class Running:
-    """What the context variable holds inside a dispatch: whose it is, and of which pump."""
-
-    __slots__ = ("delivery", "pump")
-
-    def __init__(self, pump: object, delivery: Delivery) -> None:
-        self.pump, self.delivery = pump, delivery
-
-
-_running: ContextVar[Running | None] = ContextVar("phloem_dispatch", default=None)
+_running: ContextVar[Delivery | None] = ContextVar("phloem_dispatch", default=None)
 
 
 def current_dispatch(pump: object) -> Delivery | None:
     """The delivery that the calling code is handling for ``pump``, or None outside of one."""
-    running = _running.get()
-    if running is None or running.pump is not pump or running.delivery.ending is not None:
+    delivery = _running.get()
+    if delivery is None or delivery.conversation.pump is not pump or delivery.ending is not None:
         return None
-    return running.delivery
+    return delivery
 
 
-def context_for(pump: object, delivery: Delivery) -> Context:
+def context_for(delivery: Delivery) -> Context:
     """The context that a delivery's handler runs in: its caller's, and what ``current_dispatch`` reads.
 
     A copy for each dispatch, so that a handler sees its own caller's context variables and
     none that an earlier handler set.
     """
     context = delivery.conversation.context.copy()
-    context.run(_running.set, Running(pump, delivery))
+    context.run(_running.set, delivery)
     return context
 
 

@@ -114,8 +114,12 @@ def over_budget(
     most = conversation.budgets.messages
     if most is not None and conversation.messages + count > most:
         return _overrun("messages", f"{conversation.messages} of {most} messages", takers, trail, whole=True)
+    most = conversation.budgets.depth
+    if most is not None and depth > most:
+        return _overrun("depth", f"all {most} levels of threads", takers, trail, whole=True)
     if budgets.depth is not None and depth > budgets.depth:
-        return _overrun("depth", f"all {budgets.depth} levels of threads", takers, trail, whole=True)
+        used = f"all {budgets.depth} levels of threads of this call"
+        return _overrun("depth", used, takers, trail, whole=False)
     most = turn.message_limit
     if most is not None and turn.messages + count > most:
         used = f"{turn.messages} of {most} messages of this call"

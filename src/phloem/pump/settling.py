@@ -194,7 +194,7 @@ class Settling:
         going = [] if plan.responds else plan.passed
         notices = len(plan.refused) if thread.wrong + 1 < core.max_attempts else 1
         entries = len(going) + len(fellows) + len(plan.refused) + notices
-        if not self._fit(delivery, [item.listener for item in going], entries, plan.responds):
+        if not self._fit(delivery, [item.listener for item in going], entries, not going):
             return
         thread.wrong += 1
         left = max(core.max_attempts - thread.wrong, 0)
@@ -233,6 +233,7 @@ class Settling:
         turn, thread, key = delivery.turn, delivery.thread, delivery.listener.key
         text = f"{key} was wrong {thread.wrong} times in a row; last: {refused[0].tag}: {refused[0].detail}"
         fault = turn.fault(Cause("validation", text, key))
+        thread.wrong = 0  # the call has ended; a lasting thread takes the next one
         caller = self._caller(thread)
         if caller is not None:
             self._notify(delivery, caller, thread.parent, SystemError("validation", NOT_VALID), fault)

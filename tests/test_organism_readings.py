@@ -1,0 +1,196 @@
+"""What an organism tells of itself, its ports, and how little it shares with its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from phloem.config import ListenerConfig, OrganismConfig
+from phloem.errors import (
+    ConfigurationError,
+    OutcomeForgotten,
+    PhloemError,
+)
+from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse
+from phloem.organism import Organism, open_organism
+from phloem.pump.ports import SeededIds
+
+
+@dataclass
+class Ask:
+    text: str
+
+
+@dataclass
+class Reply:
+    text: str
+
+
+@dataclass
+class Unhandled:
+    text: str
+
+
+def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
+    return ListenerConfig(name, takes, handler, f"Is {name}.", **more)
+
+
+async def answer(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
+    return HandlerResponse.respond(Reply(payload.text))
+
+
+async def hang(payload: Any, metadata: HandlerMetadata) -> None:
+    await trio.sleep_forever()
+
+
+async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
+    await trio.sleep(5)
+    return HandlerResponse.respond(Reply(payload.text))
+
+
+BACK = listener("back", Ask, answer)
+HANG = listener("hang", Ask, hang)
+SLOW = listener("slow", Ask, slow)
+ONE = listener("one", Ask, hang, max_concurrent=1)
+
+
+def assert_at_rest(organism: Organism) -> None:
+    report = organism.report
+    ended = (report.handled, report.rejected, report.undeliverable, report.failed, report.abandoned)
+    assert report.accepted == sum(ended)
+    assert report.in_flight == 0
+    assert organism._pump.slots.borrowed() == 0
+    assert organism.threads == ()
+    assert organism.statistics()["queued"] == 0
+
+
+@asynccontextmanager
+async def running(*listeners: ListenerConfig, **settings: Any) -> AsyncIterator[Organism]:
+    """An organism whose books must close, and that must still answer once the test is done with it."""
+    ports = {name: settings.pop(name) for name in ("clock", "ids", "random") if name in settings}
+    async with open_organism(OrganismConfig("front door", listeners, **settings), **ports) as organism:
+        yield organism
+    assert_at_rest(organism)
+
+
+async def still_answers(organism: Organism) -> None:
+    assert await organism.ask(Ask("still here"), to="back") == Reply("still here")
+
+
+# -- reading ----------------------------------------------------------------------------------
+async def test_the_routing_table_is_read_by_listener_and_payload() -> None:
+    async with running(
+        listener("Front", [Ask, Reply], hang),
+        listener("twin", Ask, hang, broadcast=True),
+        listener("twin", Ask, hang, broadcast=True),
+    ) as organism:
+        assert set(organism.listeners) == {"Front", "twin", "twin#2"}
+        assert set(organism.routing_table) == {"front.ask", "front.reply", "twin.ask"}
+        assert len(organism.routing_table["twin.ask"]) == 2
+        front = organism.listeners["Front"]
+        assert front.payload_class is Ask
+        assert [contract.payload_class for contract in front.contracts] == [Ask, Reply]
+        with pytest.raises(TypeError):
+            organism.listeners["x"] = front  # type: ignore[index] # that it cannot is what is tested
+
+
+async def test_statistics_count_messages_conversations_seats_and_listeners(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def fall(payload: Ask, metadata: HandlerMetadata) -> None:
+        raise ValueError("x")
+
+    async with running(BACK, ONE, listener("fall", Ask, fall), max_in_flight=10) as organism:
+        await organism.ask(Ask("x"), to="back")
+        await organism.wait(await organism.send(Ask("x"), to="fall"))
+        for _ in range(3):
+            await organism.send(Ask("x"), to="one")
+        with pytest.raises(PhloemError):
+            await organism.send(Unhandled("x"))
+        await trio.sleep(1)
+        statistics = organism.statistics()
+        assert statistics["messages"]["accepted"] == 6
+        assert statistics["messages"]["in_flight"] == 3
+        assert statistics["messages"]["handled"] == 1
+        assert statistics["messages"]["failed"] == 1
+        assert statistics["messages"]["rejected"] == 1
+        assert statistics["conversations"]["live"] == 3
+        assert statistics["conversations"]["completed"] == 1
+        assert statistics["conversations"]["failed"] == 1
+        assert statistics["conversations"]["rejected"] == 1
+        assert statistics["seats"] == {"free": 7, "waiting": 0}
+        assert statistics["queued"] == 2
+        assert statistics["handlers_running"] == 1
+        assert statistics["listeners"]["one"]["running"] == 1
+        assert statistics["listeners"]["back"]["handled"] == 1
+        assert statistics["listeners"]["fall"]["failed"] == 1
+        report = organism.report
+        assert (report.accepted, report.in_flight) == (6, 3)
+        await organism.shutdown(0)
+
+
+async def test_finished_conversations_leave_the_newest_outcomes_and_no_thread() -> None:
+    async with running(BACK, keep_outcomes=10) as organism:
+        for _ in range(500):
+            await organism.ask(Ask("x"), to="back")
+        core = organism._pump.core
+        assert len(core._outcomes) == 10
+        assert core.conversations == {}
+        assert organism.threads == ()
+
+
+# -- ports and neighbours ---------------------------------------------------------------------
+async def test_the_same_seed_draws_the_same_ids_and_another_seed_others() -> None:
+    async def ids(seed: bytes | None) -> list[str]:
+        async with running(BACK, ids=SeededIds(seed)) as organism:
+            return [(await organism.send(Ask("x"), to="back")).conversation for _ in range(3)]
+
+    assert await ids(b"a") == await ids(b"a")
+    assert not set(await ids(b"a")) & set(await ids(b"b"))
+    assert not set(await ids(None)) & set(await ids(None))
+
+
+async def test_two_organisms_of_one_configuration_share_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    config = OrganismConfig("twice", [ONE, BACK], max_in_flight=1)
+    async with open_organism(config) as left, open_organism(config) as right:
+        receipt = await left.send(Ask("x"), to="one")
+        # neither its seat, nor its limiter, nor its books, nor its outcomes
+        assert await right.ask(Ask("y"), to="back") == Reply("y")
+        other = await right.send(Ask("x"), to="one")
+        assert (left.report.accepted, right.report.accepted) == (1, 2)
+        assert not await right.kill(receipt.conversation)
+        with pytest.raises(OutcomeForgotten):
+            await right.wait(receipt)
+        await left.shutdown(0)
+        assert (await left.wait(receipt)).state is ConversationState.DRAINED
+        assert right.statistics()["conversations"]["live"] == 1
+        await right.kill(other.conversation)
+        assert await right.ask(Ask("still here"), to="back") == Reply("still here")
+    assert_at_rest(left)
+    assert_at_rest(right)
+
+
+async def test_listeners_may_come_beside_the_configured_ones() -> None:
+    async with open_organism(OrganismConfig("o", [BACK]), listeners=[SLOW]) as organism:
+        assert set(organism.listeners) == {"back", "slow"}
+        await still_answers(organism)
+
+
+async def test_all_faults_of_a_configuration_arrive_at_once_and_nothing_runs() -> None:
+    tasks = trio.lowlevel.current_statistics().tasks_living
+    config = OrganismConfig(
+        "o", [BACK, BACK, listener("agent", Ask, answer, is_agent=True, peers=["bakc"])], max_in_flight=0
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        async with open_organism(config):
+            pytest.fail("opened")
+    assert len(caught.value.faults) == 3
+    assert trio.lowlevel.current_statistics().tasks_living == tasks

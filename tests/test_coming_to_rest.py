@@ -180,7 +180,7 @@ async def test_nothing_runs_after_the_block_is_left(how: str, autojump_clock: tr
                 log.append(trio.current_time())
                 await trio.sleep(0.1)
 
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112
             nursery.start_soon(tock)
 
     tasks = trio.lowlevel.current_statistics().tasks_living
@@ -307,7 +307,7 @@ async def test_a_failed_ask_says_so_after_the_organism_has_gone(
 
     config = organism_of(hang, shutdown_grace=1)
     async with trio.open_nursery() as nursery, open_organism(config) as organism:
-        nursery.start_soon(ask, organism)
+        nursery.start_soon(ask, organism)  # noqa: ASYNC111 - it outlives the block on purpose
         await trio.testing.wait_all_tasks_blocked()
     assert errors[0].outcome.state is ConversationState.DRAINED
 

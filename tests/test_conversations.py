@@ -21,7 +21,7 @@ from phloem.errors import (
     OutcomeForgotten,
     SenderRefused,
 )
-from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, Outcome
+from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, Outcome, Receipt
 from phloem.organism import Conversation, Organism, open_organism
 
 NS = "https://xml-pipeline.org/ns/envelope/v1"
@@ -292,11 +292,17 @@ async def test_a_block_left_normally_waits_for_its_turns(autojump_clock: trio.te
 async def test_a_block_left_by_an_error_kills_its_turns(autojump_clock: trio.testing.MockClock) -> None:
     recorder = Recorder()
     async with running(HANG, observer=recorder) as organism:
-        with pytest.raises(ZeroDivisionError):
+        receipts: list[Receipt] = []
+
+        async def leave_by_an_error() -> None:
             async with organism.open_conversation() as conversation:
-                receipt = await conversation.send(Ask("x"), to="hang")
+                receipts.append(await conversation.send(Ask("x"), to="hang"))
                 await trio.sleep(1)
                 raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await leave_by_an_error()
+        (receipt,) = receipts
         assert (await organism.wait(receipt)).state is ConversationState.CANCELLED
         assert [outcome.state for outcome in recorder.outcomes] == [ConversationState.CANCELLED]
         assert organism.report.abandoned == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +29,6 @@ class Ask:
 
 @dataclass
 class Reply:
-    text: str
-
-
-@dataclass
-class Unhandled:
     text: str
 
 
@@ -355,13 +350,16 @@ async def test_the_report_lists_what_shutdown_abandoned_and_nothing_else(
 async def test_cancelled_from_outside_it_drains_nothing_and_the_report_can_be_read(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    organisms: list[Organism] = []
     with trio.move_on_after(1) as scope:
-        async with open_organism(OrganismConfig("o", [ONE])) as organism:
+        async with open_organism(OrganismConfig("o", [ONE])) as opened:
+            organisms.append(opened)
             for _ in range(3):
-                await organism.send(Ask("x"), to="one")
+                await opened.send(Ask("x"), to="one")
             await trio.sleep_forever()
     assert scope.cancelled_caught
     assert trio.current_time() == 1
+    (organism,) = organisms
     assert_at_rest(organism)
     assert organism.report.abandoned == len(organism.report.abandoned_messages) == 3
 

@@ -55,7 +55,6 @@ async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
 
 
 BACK = listener("back", Ask, answer)
-HANG = listener("hang", Ask, hang)
 SLOW = listener("slow", Ask, slow)
 ONE = listener("one", Ask, hang, max_concurrent=1)
 

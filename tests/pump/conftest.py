@@ -76,5 +76,5 @@ async def _open_audited(
 
 @pytest.fixture
 def audited() -> Callable[..., AbstractAsyncContextManager[Organism]]:
-    """``async with audited(*listeners, **settings) as organism``; ``outcomes`` collects how conversations ended."""
+    """``async with audited(*listeners, **settings) as organism``; ``outcomes`` collects all ends."""
     return _open_audited

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -30,24 +30,8 @@ class Reply:
     text: str
 
 
-@dataclass
-class Pile:
-    items: list[str] = field(default_factory=list)
-
-
-class NoJitter:
-    """Draws what makes every back-off its full length."""
-
-    def random(self) -> float:
-        return 1.0
-
-
 async def echo(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
     return HandlerResponse.respond(Reply(payload.text))
-
-
-async def drop(payload: Any, metadata: HandlerMetadata) -> None:
-    return None
 
 
 def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:

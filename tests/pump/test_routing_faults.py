@@ -66,8 +66,6 @@ async def accept(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
 
 
 SHOP = listener("shop", Order, accept)
-BAD = b"<Order><Amount>0</Amount></Order>"
-GOOD = b"<Order><Amount>1</Amount></Order>"
 
 
 def agent(*returns: Any, seen: list[Any], peers: tuple[str, ...] = ("shop",), **more: Any) -> ListenerConfig:

@@ -20,9 +20,6 @@ from phloem.errors import (
 from phloem.messages import Cause, ConversationState, HandlerMetadata, HandlerResponse, Huh, Outcome
 from phloem.organism import Organism
 
-NS = "https://xml-pipeline.org/ns/envelope/v1"
-
-
 Audited = Callable[..., AbstractAsyncContextManager[Organism]]
 
 
@@ -59,7 +56,6 @@ async def fall(payload: Any, metadata: HandlerMetadata) -> None:
 
 BACK = listener("back", Ask, answer)
 HANG = listener("hang", Ask, hang)
-FALL = listener("fall", Ask, fall)
 
 
 # -- cuts -------------------------------------------------------------------------------------

@@ -124,7 +124,10 @@ class Carriers:
                     meter.start(scope, now)
                 if delivery.cut is not None:
                     scope.cancel(reason=delivery.cut.text)
-                verdict = await enter(delivery, self._observer)
+                returned = await enter(delivery, self._observer)
+                if not scope.cancel_called:  # past its own deadline it may still return
+                    await trio.lowlevel.checkpoint_if_cancelled()  # cancelled from outside it may not
+                verdict = returned
                 if delivery.cut is None and type(verdict) is not Raised:
                     if meter is not None:
                         meter.stop(scope, trio.current_time())

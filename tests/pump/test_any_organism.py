@@ -1,0 +1,201 @@
+"""Whatever handlers do, and whenever callers cut them: what holds for every organism holds for these."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phloem.config import Budgets, ListenerConfig
+from phloem.errors import PhloemError
+from phloem.messages import (
+    ConversationState,
+    HandlerMetadata,
+    HandlerResponse,
+    Huh,
+    Outcome,
+    Receipt,
+    SystemError,
+)
+from phloem.organism import Organism
+
+Audited = Callable[..., AbstractAsyncContextManager[Organism]]
+
+NAMES = ("a", "b", "twin", "twin", "one")
+DEEPEST = 5  # threads below the root
+BUDGETS = Budgets(messages=60, hops=25, depth=DEEPEST)
+HEAD = b'<message xmlns="https://xml-pipeline.org/ns/envelope/v1"><meta><from>x</from><to>a</to></meta>'
+
+
+@dataclass
+class Ask:
+    text: str
+
+
+@dataclass
+class Reply:
+    text: str
+
+
+@dataclass
+class Unknown:
+    """Nobody takes it."""
+
+    text: str
+
+
+ANSWERS: tuple[Any, ...] = (Reply("x"), SystemError("x", "y"), Huh("x", "x", "x", "x", 0, "x"), Unknown("x"))
+
+
+class World:
+    """Handlers that act at random, and what nobody may ever see happen to them."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.retries = random.choice([0, 0, 1, 2])
+        self.running: Counter[str] = Counter()
+        self.attempts: Counter[str] = Counter()
+        self.busy: Counter[int] = Counter()
+        self.limits = [1 if name == "one" else random.choice([None, 1, 2]) for name in NAMES]
+        self.owner: dict[str, tuple[str, int]] = {}
+        self.organisms: list[Organism] = []
+        self.outcomes: list[Outcome] = []
+        self.broken: list[str] = []
+
+    def listeners(self) -> list[ListenerConfig]:
+        return [
+            ListenerConfig(
+                name,
+                [Ask, Reply, SystemError] if name == "one" else [Ask, Reply, Huh, SystemError],
+                self.handler(number),
+                "Acts at random.",
+                broadcast=name == "twin",
+                is_agent=name == "b",
+                peers=["a", "twin"] if name == "b" else None,
+                max_concurrent=self.limits[number],
+                retries=self.retries,
+                retry_base_delay=1.0,
+                handler_timeout=10.0,
+                budgets=Budgets(seconds=30.0) if name == "a" else None,
+            )
+            for number, name in enumerate(NAMES)
+        ]
+
+    def handler(self, listener: int) -> Any:
+        async def handle(payload: Any, metadata: HandlerMetadata) -> Any:
+            thread, message = metadata.thread_id, metadata.message_id
+            self.attempts[message] += 1
+            self.running[thread] += 1
+            self.check("attempts", self.attempts[message] == metadata.attempt <= self.retries + 1)
+            self.check("one dispatch per thread", self.running[thread] == 1)
+            for id in (thread, message):
+                owner = self.owner.setdefault(id, (metadata.conversation, listener))
+                self.check("ids are never shared", owner == (metadata.conversation, listener))
+            self.busy[listener] += 1
+            self.check("limits hold", self.busy[listener] <= (self.limits[listener] or 1_000))
+            deepest = max(len(thread.chain) for thread in self.organisms[0].threads)
+            self.check("depth holds", deepest <= DEEPEST + 1)
+            ended = {outcome.conversation for outcome in self.outcomes}
+            self.check("nothing runs of what has ended", metadata.conversation not in ended)
+            try:
+                await trio.sleep(self.random.choice([0, 0, 0, 1, 2, 20]))
+                return self.answer()
+            finally:
+                self.running[thread] -= 1
+                self.busy[listener] -= 1
+
+        return handle
+
+    def check(self, claim: str, holds: bool) -> None:
+        """What a handler raises is data to the pump, so what it sees is noted here."""
+        if not holds:
+            self.broken.append(claim)
+
+    def answer(self) -> Any:
+        random = self.random
+        match random.randrange(10):
+            case 0 | 1 | 2:
+                return HandlerResponse.respond(random.choice([Reply("x"), Ask("x")]))
+            case 3 | 4 | 5:
+                targets = random.choices(["a", "b", "twin", "one", "nobody", None], k=random.randint(1, 4))
+                return [HandlerResponse(Ask("x"), to=target) for target in targets]
+            case 6:
+                return None
+            case 7:
+                raise ValueError("x")
+            case 8:
+                good, bad = "<Ask><Text>x</Text></Ask>", "<Ask><Txt>x</Txt></Ask>"
+                payloads = "".join(random.choices([good, bad], k=random.randint(1, 3)))
+                return HEAD + payloads.replace("<Ask>", '<Ask xmlns="">').encode() + b"</message>"
+            case _:
+                return [HandlerResponse.respond(Reply("x")), HandlerResponse.respond(random.choice(ANSWERS))]
+
+
+async def live(world: World, audited: Audited) -> Organism:
+    random = world.random
+    receipts: list[Receipt] = []
+
+    async def stranger(number: int) -> None:
+        await trio.sleep(random.randrange(5))
+        try:
+            with trio.move_on_after(random.choice([1, 5, 1_000])):
+                if number % 3 == 0:
+                    await organism.ask(Ask("x"), to=random.choice(NAMES))
+                elif number % 3 == 1:
+                    receipts.append(await organism.send(Ask("x"), to=random.choice(NAMES)))
+                    if random.random() < 0.3:
+                        await organism.kill(random.choice(receipts).conversation)
+                else:
+                    async with organism.open_conversation() as conversation:
+                        for _ in range(random.randint(1, 4)):
+                            with trio.move_on_after(random.choice([1, 1_000])):
+                                receipts.append(await conversation.send(Ask("x"), to=random.choice(NAMES)))
+                                await conversation.ask(Ask("x"), to=random.choice(NAMES))
+        except PhloemError:
+            pass  # how it ended is in its outcome
+
+    async with audited(
+        *world.listeners(),
+        outcomes=world.outcomes,
+        budgets=BUDGETS,
+        thread_scheduling=random.choice(["breadth-first", "depth-first"]),
+        max_concurrent_handlers=random.choice([1, 2, 20]),
+        max_in_flight=random.choice([1, 3, 100]),
+        shutdown_grace=random.choice([0, 5, 10_000]),
+        random=Random(1),
+    ) as organism:
+        world.organisms.append(organism)
+        async with trio.open_nursery() as nursery:
+            for number in range(random.randint(1, 8)):
+                nursery.start_soon(stranger, number)
+            if random.random() < 0.2:
+                await trio.sleep(random.randrange(30))
+                await organism.shutdown(random.choice([0, 5]))
+    return organism
+
+
+def check(seed: int, audited: Audited) -> tuple[Organism, World]:
+    world = World(Random(seed))
+    organism = trio.run(live, world, audited, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert world.broken == []
+    assert sum(world.running.values()) == 0
+    for outcome in world.outcomes:
+        if outcome.state in (ConversationState.COMPLETED, ConversationState.REJECTED):
+            continue
+        assert outcome.cause is not None
+    assert len(world.outcomes) == sum(organism._pump.core.ended.values())
+    return organism, world
+
+
+@settings(max_examples=150)
+@given(seed=st.integers(0, 2**32))
+def test_whatever_handlers_do_the_books_close_and_nothing_is_left(seed: int, audited: Audited) -> None:
+    check(seed, audited)

@@ -210,6 +210,7 @@ async def test_a_respond_to_the_root_ends_its_own_turns_subtree_only(
         await trio.sleep(1)
         assert await conversation.ask(Ask("at once"), to="front") == Reply("at once")
         assert trio.current_time() == 1
+        assert [thread.chain[1:] for thread in organism.threads] == [(), ("front",), ("front", "slow")]
         assert (await organism.wait(first)).payloads == (Reply("first"),)
         assert trio.current_time() == 5
     assert done == ["first"]

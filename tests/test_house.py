@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -278,3 +279,8 @@ def test_the_wheel_says_its_licence_and_its_command(wheel: zipfile.ZipFile) -> N
     assert "License-Expression: MIT" in wheel.read(f"{info}/METADATA").decode()
     assert f"{info}/licenses/LICENSE" in wheel.namelist()
     assert "phloem = phloem.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
+
+
+@pytest.mark.parametrize("file", MODULES, ids=names_of(MODULES))
+def test_no_group_is_possessive_for_python_before_3_11_5_loses_matches_there(file: Path) -> None:
+    assert not re.search(r"\)[*+?]\+[^+=\s]|\(\?>", file.read_text("utf-8"))

@@ -17,6 +17,7 @@ from phloem.errors import (
     ConversationFailed,
     OrganismClosed,
     OutcomeForgotten,
+    SenderRefused,
 )
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, Outcome, Receipt
 from phloem.organism import Organism, open_organism
@@ -372,8 +373,17 @@ async def test_an_ask_of_another_task_is_told_of_the_drain(autojump_clock: trio.
             await organism.ask(Ask("x"), to="hang")
         states.append(caught.value.outcome.state)
 
-    async with trio.open_nursery() as nursery, running(HANG) as organism:
+    async with running(HANG) as organism, trio.open_nursery() as nursery:
         nursery.start_soon(ask, organism)
         await trio.sleep(1)
         await organism.shutdown(grace=2)
     assert states == [ConversationState.DRAINED]
+
+
+async def test_nobody_speaks_under_the_ledgers_name_of_a_twin() -> None:
+    twins = [listener("twin", Ask, answer, broadcast=True) for _ in range(2)]
+    async with running(*twins) as organism:
+        for sender in ("twin", "TWIN", "twin#2"):
+            with pytest.raises(SenderRefused):
+                await organism.send(Ask("x"), to="twin", sender=sender)
+        assert organism.report.accepted == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -193,3 +193,41 @@ async def test_all_faults_of_a_configuration_arrive_at_once_and_nothing_runs() -
             pytest.fail("opened")
     assert len(caught.value.faults) == 3
     assert trio.lowlevel.current_statistics().tasks_living == tasks
+
+
+class Broken:
+    """An observer with a bug: it raises whenever a message has ended."""
+
+    def __init__(self) -> None:
+        self.held_up_for = 0
+
+    def ended(self, delivery: Any, cause: Any) -> None:
+        raise ZeroDivisionError("a bug of the observer")
+
+    def held_up(self, listeners: Sequence[str]) -> None:
+        self.held_up_for += 1
+        if self.held_up_for > 3:  # this one would never end, and is shielded from every deadline
+            raise TimeoutError("the organism hangs")
+
+    def unseen(self, *_: Any, **__: Any) -> None: ...
+
+    conversation_started = conversation_ended = dispatched = refused = buried = raised = unseen
+    retrying = claim_ignored = mended = overslept = phase = unseen
+
+
+async def test_an_observer_that_raises_stops_the_organism_and_hangs_nobody(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def use() -> None:
+        async with open_organism(OrganismConfig("o", [ONE, BACK]), observer=Broken()) as organism:
+            for _ in range(3):
+                await organism.send(Ask("x"), to="one")
+            await organism.send(Ask("x"), to="back")
+            await trio.sleep_forever()
+
+    caught: list[BaseException] = []
+    try:
+        await use()
+    except* ZeroDivisionError as errors:  # and no TimeoutError beside it
+        caught.append(errors)
+    assert caught

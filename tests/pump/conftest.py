@@ -65,6 +65,8 @@ async def _open_audited(
     ) as organism:
         auditor.organism = organism
         yield organism
+        if organism.report.in_flight == 0 and not organism._pump.intake.closed:
+            assert organism.statistics()["seats"]["free"] == organism.config.max_in_flight
     assert_adds_up(organism.report)
     assert organism.report.in_flight == 0
     assert organism._pump.slots.borrowed() == 0
@@ -74,7 +76,7 @@ async def _open_audited(
     assert set(auditor.ended_messages.values()) <= {1}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")  # it hands out a function, and keeps nothing
 def audited() -> Callable[..., AbstractAsyncContextManager[Organism]]:
     """``async with audited(*listeners, **settings) as organism``; ``outcomes`` collects all ends."""
     return _open_audited

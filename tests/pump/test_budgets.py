@@ -13,7 +13,7 @@ import trio.testing
 
 from phloem.config import Budgets, ListenerConfig
 from phloem.errors import ConversationFailed
-from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, Outcome, SystemError
+from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, Huh, Outcome, SystemError
 from phloem.organism import Organism
 
 Audited = Callable[..., AbstractAsyncContextManager[Organism]]
@@ -27,6 +27,19 @@ class Ask:
 @dataclass
 class Reply:
     text: str
+
+
+@dataclass
+class Number:
+    text: str
+
+
+class Theirs:
+    """What its receiver takes for a Number."""
+
+    @dataclass
+    class Number:
+        value: int
 
 
 def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
@@ -169,6 +182,21 @@ async def test_faults_that_are_told_are_deliveries_and_count(audited: Audited) -
         assert outcome.state is ConversationState.OUT_OF_BUDGET
         outcome = await outcome_of(organism, Ask("x"), "front", budgets=Budgets(messages=3))
         assert outcome.state is ConversationState.COMPLETED
+
+
+@pytest.mark.parametrize("to", ["nobody", "strict"])
+async def test_what_is_refused_and_the_notice_that_tells_of_it_both_count(to: str, audited: Audited) -> None:
+    async def front(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
+        if isinstance(payload, Ask):
+            return HandlerResponse(Number("x"), to=to)
+        return HandlerResponse.respond(Reply("told"))
+
+    listeners = listener("front", [Ask, Huh, SystemError], front), listener("strict", Theirs.Number, drop)
+    async with audited(*listeners) as organism:
+        outcome = await outcome_of(organism, Ask("x"), "front", budgets=Budgets(messages=2))
+        assert outcome.state is ConversationState.OUT_OF_BUDGET
+        outcome = await outcome_of(organism, Ask("x"), "front", budgets=Budgets(messages=3))
+        assert outcome.payloads == (Reply("told"),)
 
 
 # -- hops and depth ---------------------------------------------------------------------------

@@ -80,14 +80,15 @@ async def test_inside_a_dispatch_whatever_would_wait_for_another_is_refused_at_o
             refused.append("ask of a child task")
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(child)
+            for _ in range(2):
+                nursery.start_soon(child)
         return HandlerResponse.respond(Reply("done"))
 
     async with audited(listener("curious", Ask, curious), BACK) as organism:
         receipt = await organism.send(Ask("earlier"), to="back")
         assert await organism.ask(Ask("x"), to="curious") == Reply("done")
         assert organism.report.accepted == 2
-    assert refused == ["ask", "wait", "wait_idle", "ask of a child task"]
+    assert refused == ["ask", "wait", "wait_idle", "ask of a child task", "ask of a child task"]
 
 
 async def test_inside_a_dispatch_send_starts_a_conversation_unless_it_would_wait_for_a_seat(

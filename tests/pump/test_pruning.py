@@ -172,11 +172,13 @@ async def test_a_thread_whose_dispatch_failed_is_pruned_once_its_caller_has_been
     audited: Audited, autojump_clock: trio.testing.MockClock
 ) -> None:
     told: list[SystemError] = []
+    chains: list[tuple[str, ...]] = []
 
     async def top(payload: Ask | SystemError, metadata: HandlerMetadata) -> Any:
         if isinstance(payload, Ask):
             return HandlerResponse(payload, to="middle")
         told.append(payload)
+        chains.extend(thread.chain[1:] for thread in organism.threads)
         return HandlerResponse.respond(Reply("it failed"))
 
     async def middle(payload: Ask | Reply, metadata: HandlerMetadata) -> Any:
@@ -192,6 +194,7 @@ async def test_a_thread_whose_dispatch_failed_is_pruned_once_its_caller_has_been
     ) as organism:
         assert await organism.ask(Ask("x"), to="top") == Reply("it failed")
         assert len(told) == 1
+        assert chains == [(), ("top",)]
         assert (organism.report.failed, organism.report.abandoned) == (1, 1)
 
 

@@ -50,10 +50,6 @@ async def hang(payload: Any, metadata: HandlerMetadata) -> None:
     await trio.sleep_forever()
 
 
-async def fall(payload: Any, metadata: HandlerMetadata) -> None:
-    raise ValueError("x")
-
-
 BACK = listener("back", Ask, answer)
 HANG = listener("hang", Ask, hang)
 

@@ -26,7 +26,9 @@ from .lines import MAX_LINE, Piece, Unreadable
 __all__ = ["DocumentSplitter"]
 
 _NAME: Final = rb"[^\s<>/\"'=!?&]"
-_INSIDE: Final = rb"(?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+"  # possessive: a hostile tag costs no squares
+# No alternative begins as another does, so a hostile tag costs no squares. The group itself must not
+# be possessive: Python before 3.11.5 loses matches there.
+_INSIDE: Final = rb"(?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*"
 _START: Final = re.compile(rb"<(" + _NAME + rb"++)(" + _INSIDE + rb")>")
 _END: Final = re.compile(rb"</([^<>]*+)>")
 _PART_OF_START: Final = re.compile(rb"<" + _NAME + rb"*+" + _INSIDE + rb"(?:\"[^\"]*+|'[^']*+)?\Z")

@@ -43,6 +43,7 @@ class Door:
 
     def __init__(self, pump: Pump, budgets: Budgets) -> None:
         self._pump, self._core, self._budgets = pump, pump.core, budgets
+        self._listeners = frozenset(key.casefold() for key in pump.core.listeners)  # twins' keys as well
 
     async def ask(
         self, examine: Examine, sender: str, budgets: Budgets | None, conversation: Conversation | None
@@ -158,7 +159,7 @@ class Door:
             or first_bad_char(sender) is not None
             or lowered == SYSTEM
             or lowered.startswith(SYSTEM + ".")
-            or lowered in self._core.pipeline.routes
+            or lowered in self._listeners
         )
         if wrong:
             raise SenderRefused(

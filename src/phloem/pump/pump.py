@@ -129,9 +129,12 @@ class Pump:
                     self._halt()
                     workers.cancel_scope.cancel(reason="the organism stops")
         finally:
-            with trio.CancelScope(shield=True):  # a thread job cannot be cancelled; 1 MiB takes 35 ms
-                await self.intake.quiet()
-            self._sweep()
+            try:
+                with trio.CancelScope(shield=True):  # a thread job cannot be cancelled; 1 MiB takes 35 ms
+                    await self.intake.quiet()
+                self._sweep()
+            finally:
+                self._stopped.set()  # also when a bug of ours interrupts the sweep: nobody waits for ever
 
     async def watch(self) -> None:
         """Name the handlers that a stop cancelled and that do not leave. Shielded: it ends with the stop."""
@@ -164,7 +167,6 @@ class Pump:
             self.core.check(turn)
         for conversation in list(self.core.conversations.values()):
             self.core.leave(conversation)
-        self._stopped.set()
         self.observer.phase("closed")
 
     # -- what has ended ----------------------------------------------------------------------

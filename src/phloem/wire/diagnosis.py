@@ -28,7 +28,7 @@ TOKEN: Final = re.compile(
     | <!\[CDATA\[(?P<cdata>.*?\]\]>|.*)
     | <\?(?P<instruction>.*?\?>|.*)
     | </(?P<end>{NAME})[ \t\r\n]*>
-    | <(?P<start>{NAME})(?P<attributes>(?:[^<>"']++|"[^<"]*"|'[^<']*')*+)>
+    | <(?P<start>{NAME})(?P<attributes>(?:[^<>"']++|"[^<"]*"|'[^<']*')*)>
     | <(?P<broken>[^<>]*)
     """,
     re.VERBOSE | re.DOTALL,

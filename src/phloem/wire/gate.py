@@ -23,10 +23,12 @@ _PROLOG: Final = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:<\?xml(?P<declaration>[ \t\r\n][^<>?]*)\?>)?[ \t\r\n]*<(?=[A-Za-z_:\x80-\xff])"
 )
 _ENCODING: Final = re.compile(rb"""[ \t\r\n]encoding[ \t\r\n]*=[ \t\r\n]*["']([^"']*)["']""")
+# Groups are never possessive here: Python before 3.11.5 loses matches there. None needs to be,
+# for no alternative begins as another does.
 # What may stand before a doctype in any XML at all; the lazy half never looks twice at a byte.
-_MISC: Final = re.compile(rb"(?:[ \t\r\n]++|<!--.*?-->|<\?.*?\?>)*+", re.DOTALL)
+_MISC: Final = re.compile(rb"(?:[ \t\r\n]++|<!--.*?-->|<\?.*?\?>)*", re.DOTALL)
 # Everything between "<" and its ">", quotes respected; an attribute's value never holds "<".
-MARKUP: Final = re.compile(rb"""<([^!<>"'][^<>"']*+(?:(?:"[^<"]*"|'[^<']*')[^<>"']*+)*+)""")
+MARKUP: Final = re.compile(rb"""<([^!<>"'][^<>"']*+(?:(?:"[^<"]*"|'[^<']*')[^<>"']*+)*)""")
 _NOT_TAGS: Final = re.compile(rb"<!--(?:.*?-->|.*)|<!\[CDATA\[(?:.*?\]\]>|.*)", re.DOTALL)
 _QUOTED: Final = re.compile(rb""""[^"]*"|'[^']*'""")
 _UTF_16_OR_32: Final = (b"\xff\xfe", b"\xfe\xff", b"<\x00", b"\x00<", b"\x00\x00\x00<", b"\x00\x00\xfe\xff")

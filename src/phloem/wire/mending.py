@@ -25,9 +25,9 @@ from .text import path_of, quoted
 
 __all__ = ["Mend", "Mender", "NoReading"]
 
-_START: Final = re.compile(rf"""<({NAME})((?:[ \t\r\n]++(?:[^<>"'/]++|"[^<"]*"|'[^<']*')*+)?)(/?)>""")
+_START: Final = re.compile(rf"""<({NAME})((?:[ \t\r\n]++(?:[^<>"'/]++|"[^<"]*"|'[^<']*')*)?)(/?)>""")
 _END: Final = re.compile(rf"</({NAME})[ \t\r\n]*>")
-_BETWEEN: Final = re.compile(r"(?:[ \t\r\n]++|<!--.*?-->)*+", re.DOTALL)
+_BETWEEN: Final = re.compile(r"(?:[ \t\r\n]++|<!--.*?-->)*", re.DOTALL)
 _LEAF_END: Final = re.compile(
     rf"<!\[CDATA\[(?:.*?\]\]>|.*)|<!--(?:.*?-->|.*)|</(?P<name>{NAME})[ \t\r\n]*>", re.DOTALL
 )

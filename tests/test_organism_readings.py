@@ -155,6 +155,32 @@ async def test_the_same_seed_draws_the_same_ids_and_another_seed_others() -> Non
     assert not set(await ids(None)) & set(await ids(None))
 
 
+class Numbers:
+    """Ids that say which conversation it is, and remember how often they were asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def conversation(self, number: int) -> str:
+        self.asked.append(number)
+        return f"c{number}"
+
+
+async def test_ids_are_asked_for_once_a_conversation_by_its_number() -> None:
+    ids = Numbers()
+    async with running(BACK, ids=ids) as organism:
+        first = await organism.send(Ask("x"), to="back")
+        async with organism.open_conversation() as conversation:
+            assert conversation.id == "c2"
+            await conversation.ask(Ask("x"), to="back")
+            await conversation.ask(Ask("x"), to="back")
+        with pytest.raises(PhloemError):
+            await organism.send(Ask("x"), to="nobody")
+        last = await organism.send(Ask("x"), to="back")
+    assert (first.conversation, last.conversation) == ("c1", "c4")
+    assert ids.asked == [1, 2, 3, 4]
+
+
 async def test_two_organisms_of_one_configuration_share_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

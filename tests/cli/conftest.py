@@ -76,6 +76,7 @@ def tell(text):
 
 
 async def hang(payload, metadata):
+    await trio.testing.wait_all_tasks_blocked(0.05)  # whoever came with it has ended by now
     tell("hanging")
     await trio.sleep_forever()
 

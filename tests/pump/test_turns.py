@@ -18,7 +18,7 @@ from phloem.errors import (
     OrganismClosed,
 )
 from phloem.messages import Cause, ConversationState, HandlerMetadata, HandlerResponse, Huh, Outcome
-from phloem.organism import Organism
+from phloem.organism import Conversation, Organism
 
 Audited = Callable[..., AbstractAsyncContextManager[Organism]]
 
@@ -95,6 +95,28 @@ async def test_cancelling_a_queued_ask_leaves_nothing_in_its_threads_line(
     assert seen == ["first", "second"]
 
 
+async def test_cancelling_a_queued_ask_lets_the_next_turn_on_its_thread_come_forward(
+    audited: Audited, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
+        await trio.sleep(5)
+        return HandlerResponse.respond(Reply(payload.text))
+
+    async def impatient(conversation: Conversation) -> None:
+        with trio.move_on_after(1) as scope:
+            await conversation.ask(Ask("first"), to="slow")
+        assert scope.cancelled_caught
+
+    async with audited(listener("slow", Ask, slow, max_concurrent=1)) as organism:
+        await organism.send(Ask("keeps it busy"), to="slow")
+        async with organism.open_conversation() as conversation, trio.open_nursery() as nursery:
+            nursery.start_soon(impatient, conversation)
+            await trio.testing.wait_all_tasks_blocked()
+            await conversation.send(Ask("next"), to="slow")
+        assert trio.current_time() == 10
+        assert (organism.report.handled, organism.report.abandoned) == (2, 1)
+
+
 async def test_a_killed_block_ends_its_turns_and_refuses_later_ones(
     autojump_clock: trio.testing.MockClock, audited: Audited
 ) -> None:
@@ -111,6 +133,18 @@ async def test_a_killed_block_ends_its_turns_and_refuses_later_ones(
                 assert caught.value.outcome.state is ConversationState.CANCELLED
             assert organism.report.accepted == 1
         assert [outcome.state for outcome in outcomes] == [ConversationState.CANCELLED]
+
+
+async def test_a_turn_that_its_caller_cancelled_does_not_make_the_block_fail(
+    autojump_clock: trio.testing.MockClock, audited: Audited
+) -> None:
+    outcomes: list[Outcome] = []
+    async with audited(HANG, BACK, outcomes=outcomes) as organism:
+        async with organism.open_conversation() as conversation:
+            with trio.move_on_after(1):
+                await conversation.ask(Ask("x"), to="hang")
+            await conversation.ask(Ask("x"), to="back")
+        assert [outcome.state for outcome in outcomes] == [ConversationState.COMPLETED]
 
 
 async def test_an_idle_block_that_is_killed_takes_no_more(audited: Audited) -> None:

@@ -37,6 +37,11 @@ from .run_queue import RunQueue
 
 __all__ = ["Core", "huh_of"]
 
+_FAILED: Final = (  # what makes a block failed; a turn that its own caller cancelled does not
+    ConversationState.FAILED,
+    ConversationState.TIMED_OUT,
+    ConversationState.OUT_OF_BUDGET,
+)
 PRUNED: Final = Cause("pruned", "its caller had its answer")
 
 
@@ -238,10 +243,8 @@ class Core:
         conversation = turn.conversation
         outcome = turn.outcome = turn.judge()
         del conversation.turns[turn.number]
-        if outcome.state not in (ConversationState.COMPLETED, ConversationState.REJECTED):
-            conversation.failed = (
-                conversation.failed or outcome.cause or Cause("failed", f"a turn {outcome.state}")
-            )
+        if outcome.state in _FAILED and conversation.failed is None:
+            conversation.failed = outcome.cause
         self._remember((conversation.id, turn.number), outcome)
         if not conversation.lasting:
             self._end(conversation, outcome)

@@ -199,7 +199,6 @@ class Settling:
         thread.wrong += 1
         left = max(core.max_attempts - thread.wrong, 0)
         plan.passed = going
-        plan.answers = []  # several responds pass together or not at all
         if going:
             self._send(delivery, plan)
         for _ in fellows:

@@ -94,7 +94,7 @@ class Carriers:
             trio.lowlevel.current_task().context = context_for(delivery)
         else:
             slots.leave(carrier)
-        if self._core.queue or delivery is None:
+        if delivery is None or (self._core.queue and slots.any_room()):
             self.pulse()
         return delivery
 

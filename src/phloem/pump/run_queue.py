@@ -116,24 +116,23 @@ class RunQueue(Generic[D]):
             return lone
         if not self._waiting:
             return None
-        first: Any = None
-        oldest = 0
+        first: _Share[D] | None = None
+        whose: Any = None
         for listener, line in self._lines.items():
             conversation, share = next(iter(line.items()))
-            if (first is None or share.turn < oldest) and has_room(listener):
-                first, oldest = conversation, share.turn
+            if (first is None or share.turn < first.turn) and has_room(listener):
+                first, whose = share, conversation
         if first is None:
             return None
-        delivery = self._best_of(self._where[first], has_room)
+        shares = self._where[whose]
+        delivery = self._head(first) if len(shares) == 1 else self._best_of(shares, has_room)
         self._remove(delivery)
-        self._to_the_end(first)
+        if shares:
+            self._to_the_end(whose, shares)
         return delivery
 
     def _best_of(self, shares: dict[Any, _Share[D]], has_room: Callable[[Any], bool]) -> D:
         """The conversation's oldest (depth-first: newest) among listeners that have room."""
-        if len(shares) == 1:
-            (share,) = shares.values()
-            return self._head(share)
         heads = [self._head(share) for listener, share in shares.items() if has_room(listener)]
         pick = max if self._depth_first else min
         return pick(heads, key=lambda delivery: delivery.order)
@@ -176,11 +175,9 @@ class RunQueue(Generic[D]):
             if not shares:
                 del self._where[conversation]
 
-    def _to_the_end(self, conversation: Any) -> None:
+    def _to_the_end(self, conversation: Any, shares: dict[Any, _Share[D]]) -> None:
         """It has had its turn: it stands last in every line that it still stands in."""
-        shares = self._where.get(conversation)
-        if shares is not None:
-            self._turn += 1
-            for listener, share in shares.items():
-                share.turn = self._turn
-                self._lines[listener].move_to_end(conversation)
+        self._turn += 1
+        for listener, share in shares.items():
+            share.turn = self._turn
+            self._lines[listener].move_to_end(conversation)

@@ -15,11 +15,13 @@ from functools import partial
 from math import isfinite
 from typing import Any, Final, final
 
+from phloem.wire.text import escaped
+
 from .constraints import Facets
 from .plans import Choice, Leaf, Many, Nothing, OneOf, Plan, Record, Row, Table
 from .source import Source
 from .types import BLANK, DOUBLE, SCALARS, non_finite
-from .writing import escaped, member_for
+from .writing import member_for
 
 __all__ = ["Slow", "decoder", "encoder"]
 

@@ -15,11 +15,12 @@ from itertools import count, islice
 from typing import Any, Final, final
 from uuid import UUID
 
+from phloem.wire.text import escaped
+
 from .constraints import Facets
 from .patterns import sample
 from .plans import Choice, Field, Leaf, Many, Nothing, OneOf, Plan, Record, Row, Table
 from .types import Refusal
-from .writing import escaped
 
 __all__ = ["NoExample", "example_of"]
 

@@ -12,27 +12,15 @@ from typing import Any, Final
 
 from phloem.errors import InvalidMessage
 from phloem.messages import Fault, HuhCode
+from phloem.wire.text import escaped
 
 from .faults import TOO_DEEP, check_length, kind_of, refused
 from .plans import Choice, Leaf, Many, Nothing, OneOf, Plan, Record, Row, Table, can_hold
 from .types import Refusal, wrong_type
 
-__all__ = ["escaped", "member_for", "write_text"]
+__all__ = ["member_for", "write_text"]
 
 _UNSET: Final = object()
-
-
-def escaped(text: str) -> str:
-    """Text as canonical XML writes it."""
-    if "&" in text:
-        text = text.replace("&", "&amp;")
-    if "<" in text:
-        text = text.replace("<", "&lt;")
-    if ">" in text:
-        text = text.replace(">", "&gt;")
-    if "\r" in text:
-        text = text.replace("\r", "&#xD;")
-    return text
 
 
 def write_text(record: Record, payload: object) -> str:

@@ -16,7 +16,7 @@ from phloem.messages import SYSTEM, Cause, Ending, HandlerResponse, Huh, SystemE
 from .conversation import Delivery
 from .core import Core
 from .ledger import over_budget
-from .pipeline import Passed, Refused
+from .pipeline import Checked, Passed, Refused
 from .replies import BadReturn, read_return
 from .routing import Listener
 
@@ -40,6 +40,12 @@ class _Plan:
         self.refused: list[Refused] = []
         self.answers: list[Any] = []  # for whoever injected
         self.responds = False
+
+    def add(self, checked: Checked) -> None:
+        if isinstance(checked, Passed):
+            self.passed.append(checked)
+        else:
+            self.refused.append(checked)
 
 
 @final
@@ -105,7 +111,7 @@ class Settling:
         responses = read_return(value)
         if isinstance(responses, bytes):
             for checked in self._core.pipeline.from_raw(responses, delivery.listener):
-                (plan.passed if isinstance(checked, Passed) else plan.refused).append(checked)  # type: ignore[arg-type]
+                plan.add(checked)
             return plan
         plan.responds = bool(responses) and responses[0].is_response
         if plan.responds:
@@ -113,10 +119,7 @@ class Settling:
             return plan
         for response in responses:
             for checked in self._core.pipeline.from_payload(response.payload, response.to, delivery.listener):
-                if isinstance(checked, Passed):
-                    plan.passed.append(checked)
-                else:
-                    plan.refused.append(checked)
+                plan.add(checked)
         return plan
 
     def _plan_responds(self, delivery: Delivery, responses: list[HandlerResponse], plan: _Plan) -> None:
@@ -129,11 +132,7 @@ class Settling:
                 else:
                     plan.answers.append(answer)
                 continue
-            checked = pipeline.to_caller(response.payload, caller)
-            if isinstance(checked, Passed):
-                plan.passed.append(checked)
-            else:
-                plan.refused.append(checked)
+            plan.add(pipeline.to_caller(response.payload, caller))
 
     def _caller(self, thread: Thread) -> Listener | None:
         """The listener that called; None if that was a stranger."""

@@ -32,6 +32,7 @@ from phloem.messages import (
 )
 from phloem.organism import Organism, open_organism
 from phloem.pump.ports import SeededIds
+from support.wire import message
 
 SEATS = 4  # fewer than the scenario's strangers, so that one of them waits for a seat
 
@@ -190,10 +191,8 @@ async def strangers(world: World, organism: Organism) -> None:
         return (await organism.wait(receipt)).state
 
     async def fanned_out() -> Any:
-        receipt = await organism.inject(
-            '<message xmlns="https://xml-pipeline.org/ns/envelope/v1"><meta><from>x</from><to>bell</to></meta>'
-            '<Call xmlns=""><Text>a</Text></Call><Nobody xmlns=""/></message>'
-        )
+        payloads = '<Call xmlns=""><Text>a</Text></Call><Nobody xmlns=""/>'
+        receipt = await organism.inject(message(payloads, meta="<from>x</from><to>bell</to>"))
         return (await organism.wait(receipt)).state
 
     async def turns() -> Any:

@@ -5,46 +5,20 @@ After the block is left nothing of it runs, whichever way it was left.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 import trio
 import trio.testing
 
-from phloem.config import ListenerConfig, OrganismConfig
 from phloem.errors import ConversationFailed, OrganismClosed
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, ShutdownReport
 from phloem.organism import Organism, open_organism
-
-
-@dataclass
-class Note:
-    text: str
-
-
-async def echo(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(payload)
-
-
-async def hang(payload: Note, metadata: HandlerMetadata) -> None:
-    await trio.sleep_forever()
-
-
-def organism_of(handler: Any, **settings: Any) -> OrganismConfig:
-    return OrganismConfig(
-        "resting",
-        [
-            ListenerConfig("one", Note, handler, "One at a time.", max_concurrent=1),
-            ListenerConfig("echo", Note, echo, "Echoes."),
-        ],
-        **settings,
-    )
+from support.auditing import ended
+from support.listeners import Note, hang
+from support.resting import organism_of
 
 
 def adds_up(report: ShutdownReport) -> bool:
-    ended = (report.handled, report.rejected, report.undeliverable, report.failed, report.abandoned)
-    return report.accepted == sum(ended) and report.in_flight == 0
+    return report.accepted == ended(report) and report.in_flight == 0
 
 
 # -- shutting down ----------------------------------------------------------------------------
@@ -180,8 +154,9 @@ async def test_nothing_runs_after_the_block_is_left(how: str, autojump_clock: tr
                 log.append(trio.current_time())
                 await trio.sleep(0.1)
 
-        async with trio.open_nursery() as nursery:  # noqa: ASYNC112
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(tock)
+            await trio.sleep_forever()
 
     tasks = trio.lowlevel.current_statistics().tasks_living
     organisms: list[Organism] = []

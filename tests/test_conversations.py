@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import annotated_types
 import pytest
 import trio
 import trio.testing
@@ -23,43 +21,11 @@ from phloem.errors import (
 )
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, Outcome, Receipt
 from phloem.organism import Conversation, Organism, open_organism
+from support.auditing import assert_nothing_is_left
+from support.listeners import BACK, HANG, SLOW, Ask, Reply, fall, hang, listener
+from support.shop import Order
+from support.wire import message
 
-NS = "https://xml-pipeline.org/ns/envelope/v1"
-
-
-@dataclass
-class Ask:
-    text: str
-
-
-@dataclass
-class Reply:
-    text: str
-
-
-@dataclass
-class Order:
-    amount: Annotated[int, annotated_types.Ge(1)]
-
-
-def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
-    return ListenerConfig(name, takes, handler, f"Is {name}.", **more)
-
-
-async def answer(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(Reply(payload.text))
-
-
-async def hang(payload: Any, metadata: HandlerMetadata) -> None:
-    await trio.sleep_forever()
-
-
-async def fall(payload: Any, metadata: HandlerMetadata) -> None:
-    raise ValueError("x")
-
-
-BACK = listener("back", Ask, answer)
-HANG = listener("hang", Ask, hang)
 FALL = listener("fall", Ask, fall)
 
 
@@ -92,11 +58,7 @@ async def running(
         assert organism.threads == ()
         if not organism._pump.intake.closed:
             assert organism.statistics()["seats"]["free"] == organism.config.max_in_flight
-    report = organism.report
-    ended = (report.handled, report.rejected, report.undeliverable, report.failed, report.abandoned)
-    assert report.accepted == sum(ended)
-    assert report.in_flight == 0
-    assert organism._pump.slots.borrowed() == 0
+    assert_nothing_is_left(organism)
 
 
 # -- memory -----------------------------------------------------------------------------------
@@ -128,10 +90,8 @@ async def test_turns_share_the_conversation_the_root_and_the_listeners_thread() 
 
 async def test_a_document_is_a_turn_too() -> None:
     async with running(BACK) as organism, organism.open_conversation() as conversation:
-        document = (
-            f'<message xmlns="{NS}"><meta><from>x</from><to>back</to></meta>'
-            '<Ask xmlns=""><Text>a</Text></Ask><Ask xmlns=""><Text>b</Text></Ask></message>'
-        )
+        asks = [f'<Ask xmlns=""><Text>{text}</Text></Ask>' for text in "ab"]
+        document = message(*asks, meta="<from>x</from><to>back</to>")
         receipt = await conversation.inject(document)
         outcome = await organism.wait(receipt)
         # one child per listener addressed: its first respond ends what is queued on it for this turn
@@ -147,8 +107,8 @@ async def test_a_threads_messages_are_handled_in_the_order_they_were_sent(schedu
     async def note(payload: Ask, metadata: HandlerMetadata) -> None:
         log.append(payload.text)
 
-    asks = "".join(f'<Ask xmlns=""><Text>{text}</Text></Ask>' for text in "abc")
-    document = f'<message xmlns="{NS}"><meta><from>x</from><to>note</to></meta>{asks}</message>'
+    asks = [f'<Ask xmlns=""><Text>{text}</Text></Ask>' for text in "abc"]
+    document = message(*asks, meta="<from>x</from><to>note</to>")
     async with (
         running(listener("note", Ask, note), thread_scheduling=scheduling) as organism,
         organism.open_conversation() as conversation,
@@ -198,12 +158,8 @@ async def test_a_respond_to_the_root_ends_its_own_turns_subtree_only(
             return HandlerResponse.respond(Reply("at once"))
         return HandlerResponse(payload, to="slow")
 
-    async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
-        await trio.sleep(5)
-        return HandlerResponse.respond(Reply(payload.text))
-
     async with (
-        running(listener("front", [Ask, Reply], front), listener("slow", Ask, slow)) as organism,
+        running(listener("front", [Ask, Reply], front), SLOW) as organism,
         organism.open_conversation() as conversation,
     ):
         first = await conversation.send(Ask("first"), to="front")

@@ -6,18 +6,16 @@ The one thing a handler may end is the run, with ``KeyboardInterrupt``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import trio
 
-from phloem.config import ListenerConfig, OrganismConfig
+from phloem.config import ListenerConfig
 from phloem.errors import ConversationFailed
 from phloem.messages import (
     ConversationState,
-    DeadLetter,
     HandlerMetadata,
     HandlerResponse,
     Huh,
@@ -25,44 +23,13 @@ from phloem.messages import (
     SystemError,
 )
 from phloem.organism import Organism, open_organism
-
-
-@dataclass
-class Note:
-    text: str
+from support.listeners import Note, echo
+from support.misbehaving import failure, organism_of
 
 
 @dataclass
 class Answer:
     text: str
-
-
-Handle = Callable[[Any, HandlerMetadata], Awaitable[Any]]
-
-
-async def echo(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(payload)
-
-
-def organism_of(bad: Handle, *more: ListenerConfig, takes: Any = Note, **settings: Any) -> OrganismConfig:
-    listeners = [
-        ListenerConfig("bad", takes, bad, "Is bad."),
-        ListenerConfig("echo", Note, echo, "Echoes."),
-        *more,
-    ]
-    return OrganismConfig("organism", listeners, **settings)
-
-
-async def failure(organism: Organism) -> DeadLetter:
-    """Ask the bad one; the dead letter, after a look whether the organism goes on."""
-    with pytest.raises(ConversationFailed) as failed:
-        await organism.ask(Note("x"), to="bad")
-    assert failed.value.outcome.state is ConversationState.FAILED
-    assert await organism.ask(Note("still here"), to="echo") == Note("still here")
-    assert organism._pump.slots.borrowed() == 0
-    (letter,) = failed.value.outcome.dead_letters
-    assert failed.value.outcome.cause == letter.cause
-    return letter
 
 
 class Unspeakable(Exception):

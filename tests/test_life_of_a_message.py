@@ -20,8 +20,7 @@ from phloem.config import ListenerConfig, OrganismConfig
 from phloem.errors import MessageRejected, SenderRefused
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse
 from phloem.organism import Organism, open_organism
-
-NS = "https://xml-pipeline.org/ns/envelope/v1"
+from support.wire import NAMESPACE, message
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Answer:
 
 
 def envelope(payload: str, meta: str = "<from>x</from><to>echo</to>") -> str:
-    return f'<message xmlns="{NS}"><meta>{meta}</meta>{payload}</message>'
+    return message(payload, meta=meta)
 
 
 NOTE = '<Note xmlns=""><Text>hello</Text></Note>'
@@ -102,7 +101,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "an address that is nobody": (envelope(NOTE, "<from>x</from><to>nobody</to>"), "routing"),
     "a sender of 129 characters": (envelope(NOTE, f"<from>{'x' * 129}</from><to>echo</to>"), "envelope"),
     "two addresses": (envelope(NOTE, "<from>x</from><to>echo</to><to>echo</to>"), "envelope"),
-    "no meta": (f'<message xmlns="{NS}">{NOTE}</message>', "envelope"),
+    "no meta": (f'<message xmlns="{NAMESPACE}">{NOTE}</message>', "envelope"),
 }
 
 

@@ -6,51 +6,38 @@ The one place where real threads, and so real time, are the subject.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from phloem.config import ListenerConfig, OrganismConfig, WireLimits
+from phloem.config import OrganismConfig, WireLimits
 from phloem.errors import OrganismClosed
 from phloem.messages import HandlerMetadata, HandlerResponse
 from phloem.organism import Organism, open_organism
-
-
-@dataclass
-class Note:
-    text: str
-
-
-async def echo(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(payload)
-
-
-async def hang(payload: Note, metadata: HandlerMetadata) -> None:
-    await trio.sleep_forever()
-
-
-def organism_of(handler: Any, **settings: Any) -> OrganismConfig:
-    return OrganismConfig(
-        "resting",
-        [
-            ListenerConfig("one", Note, handler, "One at a time.", max_concurrent=1),
-            ListenerConfig("echo", Note, echo, "Echoes."),
-        ],
-        **settings,
-    )
+from support.listeners import Handle, Note, hang
+from support.resting import organism_of
+from support.wire import message
 
 
 def document(text: str, to: str) -> str:
-    return (
-        f'<message xmlns="https://xml-pipeline.org/ns/envelope/v1"><meta><from>x</from><to>{to}</to></meta>'
-        f'<Note xmlns=""><Text>{text}</Text></Note></message>'
-    )
+    return message(f'<Note xmlns=""><Text>{text}</Text></Note>', meta=f"<from>x</from><to>{to}</to>")
 
 
 LONG = document("&amp;" * 200_000, "one")  # 1 MB; parsing it takes some 30 ms
+
+
+def held_by(gate: trio.Event) -> Handle:
+    async def hold(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
+        await gate.wait()
+        return HandlerResponse.respond(payload)
+
+    return hold
+
+
+def with_one_slot(handler: Handle) -> OrganismConfig:
+    """Every document is long, and the handler holds the slot it would be parsed in."""
+    return organism_of(handler, max_concurrent_pipelines=1, wire=WireLimits(thread_parse_bytes=1))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -96,13 +83,7 @@ async def test_cancelling_an_inject_while_its_document_is_parsed_is_all_or_nothi
 async def test_long_documents_wait_for_a_slot_and_are_told_if_the_intake_closes_first() -> None:
     told: list[str] = []
     gate = trio.Event()
-
-    async def hold(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
-        await gate.wait()
-        return HandlerResponse.respond(payload)
-
-    config = organism_of(hold, max_concurrent_pipelines=1, wire=WireLimits(thread_parse_bytes=1))
-    async with open_organism(config) as organism:
+    async with open_organism(with_one_slot(held_by(gate))) as organism:
         await organism.send(Note("x"), to="one")
         await trio.testing.wait_all_tasks_blocked()
 
@@ -129,13 +110,7 @@ async def test_long_documents_wait_for_a_slot_and_are_told_if_the_intake_closes_
 
 async def test_a_long_document_gets_the_slot_that_a_handler_gives_back() -> None:
     gate = trio.Event()
-
-    async def hold(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
-        await gate.wait()
-        return HandlerResponse.respond(payload)
-
-    config = organism_of(hold, max_concurrent_pipelines=1, wire=WireLimits(thread_parse_bytes=1))
-    async with open_organism(config) as organism:
+    async with open_organism(with_one_slot(held_by(gate))) as organism:
         first = await organism.send(Note("x"), to="one")
         async with trio.open_nursery() as nursery:
             answers: list[object] = []

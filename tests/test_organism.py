@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 import trio
 import trio.testing
 
-from phloem.config import ListenerConfig, OrganismConfig
+from phloem.config import OrganismConfig
 from phloem.errors import (
     ContractError,
     ConversationFailed,
@@ -21,62 +16,9 @@ from phloem.errors import (
 )
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, Outcome, Receipt
 from phloem.organism import Organism, open_organism
-
-
-@dataclass
-class Ask:
-    text: str
-
-
-@dataclass
-class Reply:
-    text: str
-
-
-def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
-    return ListenerConfig(name, takes, handler, f"Is {name}.", **more)
-
-
-async def answer(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(Reply(payload.text))
-
-
-async def hang(payload: Any, metadata: HandlerMetadata) -> None:
-    await trio.sleep_forever()
-
-
-async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
-    await trio.sleep(5)
-    return HandlerResponse.respond(Reply(payload.text))
-
-
-BACK = listener("back", Ask, answer)
-HANG = listener("hang", Ask, hang)
-SLOW = listener("slow", Ask, slow)
-ONE = listener("one", Ask, hang, max_concurrent=1)
-
-
-def assert_at_rest(organism: Organism) -> None:
-    report = organism.report
-    ended = (report.handled, report.rejected, report.undeliverable, report.failed, report.abandoned)
-    assert report.accepted == sum(ended)
-    assert report.in_flight == 0
-    assert organism._pump.slots.borrowed() == 0
-    assert organism.threads == ()
-    assert organism.statistics()["queued"] == 0
-
-
-@asynccontextmanager
-async def running(*listeners: ListenerConfig, **settings: Any) -> AsyncIterator[Organism]:
-    """An organism whose books must close, and that must still answer once the test is done with it."""
-    ports = {name: settings.pop(name) for name in ("clock", "ids", "random") if name in settings}
-    async with open_organism(OrganismConfig("front door", listeners, **settings), **ports) as organism:
-        yield organism
-    assert_at_rest(organism)
-
-
-async def still_answers(organism: Organism) -> None:
-    assert await organism.ask(Ask("still here"), to="back") == Reply("still here")
+from support.auditing import assert_nothing_is_left, running, still_answers
+from support.listeners import BACK, HANG, ONE, SENDERS, SLOW, Ask, Reply, answer, listener
+from support.wire import message
 
 
 # -- sending and waiting ----------------------------------------------------------------------
@@ -107,10 +49,7 @@ async def test_any_number_of_tasks_may_wait_for_one_outcome(autojump_clock: trio
 
 async def test_a_document_is_injected_as_bytes_or_text_bare_or_in_an_envelope() -> None:
     bare = "<Ask><Text>x</Text></Ask>"
-    enveloped = (
-        '<message xmlns="https://xml-pipeline.org/ns/envelope/v1"><meta><from>x</from><to>back</to></meta>'
-        '<Ask xmlns=""><Text>x</Text></Ask></message>'
-    )
+    enveloped = message('<Ask xmlns=""><Text>x</Text></Ask>', meta="<from>x</from><to>back</to>")
     async with running(BACK) as organism:
         for document in (bare, bare.encode(), enveloped, enveloped.encode()):
             outcome = await organism.wait(await organism.inject(document))
@@ -260,11 +199,6 @@ async def test_a_handler_may_kill_another_conversation(autojump_clock: trio.test
 
 
 # -- shutting down ----------------------------------------------------------------------------
-SENDERS: dict[str, Callable[[Organism], Awaitable[Any]]] = {
-    "send": lambda organism: organism.send(Ask("x"), to="back"),
-    "inject": lambda organism: organism.inject("<Ask><Text>x</Text></Ask>"),
-    "ask": lambda organism: organism.ask(Ask("x"), to="back"),
-}
 
 
 async def test_a_closed_organism_takes_nothing_and_still_tells_what_it_knows(
@@ -361,7 +295,7 @@ async def test_cancelled_from_outside_it_drains_nothing_and_the_report_can_be_re
     assert scope.cancelled_caught
     assert trio.current_time() == 1
     (organism,) = organisms
-    assert_at_rest(organism)
+    assert_nothing_is_left(organism)
     assert organism.report.abandoned == len(organism.report.abandoned_messages) == 3
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,75 +10,22 @@ import pytest
 import trio
 import trio.testing
 
-from phloem.config import ListenerConfig, OrganismConfig
+from phloem.config import OrganismConfig
 from phloem.errors import (
     ConfigurationError,
     OutcomeForgotten,
     PhloemError,
 )
-from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse
-from phloem.organism import Organism, open_organism
+from phloem.messages import ConversationState
+from phloem.organism import open_organism
 from phloem.pump.ports import SeededIds
-
-
-@dataclass
-class Ask:
-    text: str
-
-
-@dataclass
-class Reply:
-    text: str
+from support.auditing import assert_nothing_is_left, running, still_answers
+from support.listeners import BACK, ONE, SLOW, Ask, Reply, answer, fall, hang, listener
 
 
 @dataclass
 class Unhandled:
     text: str
-
-
-def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
-    return ListenerConfig(name, takes, handler, f"Is {name}.", **more)
-
-
-async def answer(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(Reply(payload.text))
-
-
-async def hang(payload: Any, metadata: HandlerMetadata) -> None:
-    await trio.sleep_forever()
-
-
-async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
-    await trio.sleep(5)
-    return HandlerResponse.respond(Reply(payload.text))
-
-
-BACK = listener("back", Ask, answer)
-SLOW = listener("slow", Ask, slow)
-ONE = listener("one", Ask, hang, max_concurrent=1)
-
-
-def assert_at_rest(organism: Organism) -> None:
-    report = organism.report
-    ended = (report.handled, report.rejected, report.undeliverable, report.failed, report.abandoned)
-    assert report.accepted == sum(ended)
-    assert report.in_flight == 0
-    assert organism._pump.slots.borrowed() == 0
-    assert organism.threads == ()
-    assert organism.statistics()["queued"] == 0
-
-
-@asynccontextmanager
-async def running(*listeners: ListenerConfig, **settings: Any) -> AsyncIterator[Organism]:
-    """An organism whose books must close, and that must still answer once the test is done with it."""
-    ports = {name: settings.pop(name) for name in ("clock", "ids", "random") if name in settings}
-    async with open_organism(OrganismConfig("front door", listeners, **settings), **ports) as organism:
-        yield organism
-    assert_at_rest(organism)
-
-
-async def still_answers(organism: Organism) -> None:
-    assert await organism.ask(Ask("still here"), to="back") == Reply("still here")
 
 
 # -- reading ----------------------------------------------------------------------------------
@@ -102,8 +48,6 @@ async def test_the_routing_table_is_read_by_listener_and_payload() -> None:
 async def test_statistics_count_messages_conversations_seats_and_listeners(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def fall(payload: Ask, metadata: HandlerMetadata) -> None:
-        raise ValueError("x")
 
     async with running(BACK, ONE, listener("fall", Ask, fall), max_in_flight=10) as organism:
         await organism.ask(Ask("x"), to="back")
@@ -199,8 +143,8 @@ async def test_two_organisms_of_one_configuration_share_nothing(
         assert right.statistics()["conversations"]["live"] == 1
         await right.kill(other.conversation)
         assert await right.ask(Ask("still here"), to="back") == Reply("still here")
-    assert_at_rest(left)
-    assert_at_rest(right)
+    assert_nothing_is_left(left)
+    assert_nothing_is_left(right)
 
 
 async def test_listeners_may_come_beside_the_configured_ones() -> None:

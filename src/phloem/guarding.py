@@ -37,13 +37,12 @@ async def guarded(function: Callable[..., Awaitable[Any]], *args: object) -> Any
     try:
         return await function(*args)
     except BaseException as error:
-        going_on, staying = _divide(error, cancelled=trio.current_effective_deadline() == -math.inf)
+        going_on = _going_on(error, cancelled=trio.current_effective_deadline() == -math.inf)
         if going_on is None:
-            return Raised(error)
-        if staying is not None:
-            going_on.add_note(f"beside it, the same code raised {type(staying).__name__}: {said(staying)}")
+            return Raised(error)  # kept by no name here: the traceback leads to this frame
         if going_on is error:
             raise
+        going_on.add_note(f"beside it, the same code raised more: {said(error)}")
         raise going_on from None
 
 
@@ -63,10 +62,11 @@ def said(error: BaseException) -> str:
     return f"(its text raised {type(text.error).__name__})" if isinstance(text, Raised) else str(text)
 
 
-def _divide(error: BaseException, *, cancelled: bool) -> tuple[BaseException | None, BaseException | None]:
-    """(what must go on, what stays with the user's code)."""
-
+def _going_on(error: BaseException, *, cancelled: bool) -> BaseException | None:
+    """What of it is not the user's: a group's part, or all, or nothing."""
     going_on = (KeyboardInterrupt, trio.Cancelled) if cancelled else KeyboardInterrupt
-    if isinstance(error, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", error).split(going_on)
-    return (error, None) if isinstance(error, going_on) else (None, error)
+    if not isinstance(error, BaseExceptionGroup):
+        return error if isinstance(error, going_on) else None
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    part, rest = group.split(going_on)
+    return error if rest is None else part

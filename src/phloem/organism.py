@@ -7,7 +7,6 @@ open_organism(…)``, by any number of tasks.
 
 from __future__ import annotations
 
-import contextvars
 import dataclasses
 import os
 import random as random_module
@@ -37,6 +36,7 @@ from phloem.messages import (
     ShutdownReport,
 )
 from phloem.pump.conversation import Conversation as _Conversation
+from phloem.pump.dispatch import callers_context
 from phloem.pump.door import Door
 from phloem.pump.observer import LoggingObserver, Observer
 from phloem.pump.ports import SeededIds, TrioClock
@@ -144,7 +144,7 @@ class Organism:
         """
         self._door.check_sender(sender)
         await self._door.take_seat()
-        context = contextvars.copy_context()
+        context = callers_context()
         conversation = self._core.open_conversation(
             sender, self._door.budgets(budgets), context, lasting=True
         )

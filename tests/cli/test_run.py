@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-NAMESPACE = "https://xml-pipeline.org/ns/envelope/v1"
+from support.wire import NAMESPACE
 
 
 def envelope(text: str, *, declared: bool = True) -> str:
@@ -199,44 +199,26 @@ def test_an_empty_batch_is_no_failure(phloem: Any) -> None:
     assert (done.code, done.out) == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "cause"),
-    [
-        (("run", "organism.yaml", "--batch", "missing"), "phloem: missing: No such file or directory"),
-        (("run", "organism.yaml", "--batch", "."), "phloem: .: cannot be read: Is a directory"),
-        (
-            ("run", "organism.yaml", "--batch", "in", "--out", "no/out"),
-            "phloem: no/out: No such file or directory",
-        ),
-        (
-            ("run", "organism.yaml", "--batch", "in", "--out", "/dev/full"),
-            "phloem: results cannot be written: No space",
-        ),
-        (
-            ("run", "organism.yaml", "--batch", "in", "--out", "in"),
-            "phloem: --out in is the same file as --batch in",
-        ),
-        (
-            ("run", "organism.yaml", "--batch", "in", "--out", "./organism.yaml"),
-            "is the same file as FILE organism.yaml",
-        ),
-        (
-            ("run", "organism.yaml", "--batch", "in", "--dead-letters", "in"),
-            "phloem: --dead-letters in is the same file",
-        ),
-        (
-            ("run", "organism.yaml", "--batch", "in", "--dead-letters", "-"),
-            "phloem: --dead-letters - needs --out",
-        ),
-        (("run", "organism.yaml"), "phloem: Missing option '--batch'."),
-        (("run", "missing.yaml", "--batch", "in"), "phloem: missing.yaml: found no such file"),
-        (("run", "organism.yaml", "--batch", "in", "--reorder-window", "0"), "phloem: Invalid value"),
-        (("run", "organism.yaml", "--batch", "in", "--bogus"), "phloem: No such option '--bogus'"),
-        (("bogus",), "phloem: No such command 'bogus'."),
-    ],
-)
+USAGE_FAULTS = [
+    ("run organism.yaml --batch missing", "phloem: missing: No such file or directory"),
+    ("run organism.yaml --batch .", "phloem: .: cannot be read: Is a directory"),
+    ("run organism.yaml --batch in --out no/out", "phloem: no/out: No such file or directory"),
+    ("run organism.yaml --batch in --out /dev/full", "phloem: results cannot be written: No space"),
+    ("run organism.yaml --batch in --out in", "phloem: --out in is the same file as --batch in"),
+    ("run organism.yaml --batch in --out ./organism.yaml", "is the same file as FILE organism.yaml"),
+    ("run organism.yaml --batch in --dead-letters in", "phloem: --dead-letters in is the same file"),
+    ("run organism.yaml --batch in --dead-letters -", "phloem: --dead-letters - needs --out"),
+    ("run organism.yaml", "phloem: Missing option '--batch'."),
+    ("run missing.yaml --batch in", "phloem: missing.yaml: found no such file"),
+    ("run organism.yaml --batch in --reorder-window 0", "phloem: Invalid value"),
+    ("run organism.yaml --batch in --bogus", "phloem: No such option '--bogus'"),
+    ("bogus", "phloem: No such command 'bogus'."),
+]
+
+
+@pytest.mark.parametrize(("arguments", "cause"), [(line.split(), cause) for line, cause in USAGE_FAULTS])
 def test_usage_faults_say_their_cause_in_the_first_line(
-    phloem: Any, line: Any, arguments: tuple[str, ...], cause: str
+    phloem: Any, line: Any, arguments: list[str], cause: str
 ) -> None:
     (phloem.folder / "in").write_text(json.dumps(line("a")) + "\n")
     before = (phloem.folder / "in").read_text()

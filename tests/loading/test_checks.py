@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,20 +9,12 @@ import pytest
 from phloem.config import ListenerConfig, OrganismConfig
 from phloem.errors import ConfigurationError, ConfigurationFault
 from phloem.loading import resolve
+from support.listeners import Ping, drop
 
 if TYPE_CHECKING:
     from .conftest import Folder
 
 HELLO = "payload_class: hello.Greeting, handler: hello.greet"
-
-
-@dataclass
-class Ping:
-    text: str
-
-
-async def pong(payload: Ping, metadata: object) -> None:
-    return None
 
 
 def faults_of(*listeners: ListenerConfig) -> tuple[ConfigurationFault, ...]:
@@ -62,7 +53,7 @@ def test_any_other_name_is_taken(folder: Folder, name: str) -> None:
 
 
 def test_a_surrogate_in_a_name_from_python_is_a_fault() -> None:
-    (fault,) = faults_of(ListenerConfig("a\ud800", Ping, pong))
+    (fault,) = faults_of(ListenerConfig("a\ud800", Ping, drop))
     assert "U+D800" in fault.found
 
 
@@ -103,9 +94,9 @@ def test_twins_of_which_one_is_no_broadcast_are_a_fault(folder: Folder, first: s
 
 
 def test_a_third_of_one_name_is_a_fault_of_its_own() -> None:
-    faults = faults_of(*(ListenerConfig("x", Ping, pong, broadcast=n == 0) for n in range(3)))
+    faults = faults_of(*(ListenerConfig("x", Ping, drop, broadcast=n == 0) for n in range(3)))
     assert [fault.where for fault in faults] == ["listener 'x'"]
-    assert faults_of(*(ListenerConfig(name, Ping, pong) for name in "aAbB"))[1].where == "listener 'B'"
+    assert faults_of(*(ListenerConfig(name, Ping, drop) for name in "aAbB"))[1].where == "listener 'B'"
 
 
 def test_an_unknown_peer_comes_with_the_closest_listener(folder: Folder) -> None:
@@ -139,9 +130,9 @@ def test_a_peer_given_twice_is_a_fault_at_the_second_whatever_its_case(folder: F
 def test_a_peer_may_name_its_own_listener_and_twins_in_any_case() -> None:
     config = OrganismConfig(
         listeners=[
-            ListenerConfig("a", Ping, pong, is_agent=True, peers=["A", "TWIN"]),
-            ListenerConfig("twin", Ping, pong, broadcast=True),
-            ListenerConfig("twin", Ping, pong, broadcast=True),
+            ListenerConfig("a", Ping, drop, is_agent=True, peers=["A", "TWIN"]),
+            ListenerConfig("twin", Ping, drop, broadcast=True),
+            ListenerConfig("twin", Ping, drop, broadcast=True),
         ]
     )
     assert resolve(config).listeners[0].peers == ("A", "TWIN")

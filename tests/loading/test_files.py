@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import pytest
 from phloem.config import PORT, Budgets, ListenerConfig, OrganismConfig, WireLimits
 from phloem.errors import ConfigurationError, ConfigurationFault
 from phloem.loading import load_config, resolve, unbuilt
+from support.listeners import Ping, drop
 
 if TYPE_CHECKING:
     from .conftest import Folder
@@ -83,15 +83,6 @@ ONE = """
 listeners:
   - {name: greeter, payload_class: hello.Greeting, handler: hello.greet}
 """
-
-
-@dataclass
-class Ping:
-    text: str
-
-
-async def pong(payload: Ping, metadata: object) -> None:
-    return None
 
 
 def test_the_organism_of_the_reference_loads_as_it_is(folder: Folder) -> None:
@@ -218,10 +209,10 @@ def test_all_faults_of_a_file_come_at_once_from_top_to_bottom(folder: Folder) ->
 
 def test_listeners_beside_the_file_are_checked_with_it(folder: Folder) -> None:
     file = folder.write("organism.yaml", ONE.replace("hello.greet}", "hello.greet, peers: [pinger]}"))
-    config = load_config(file, listeners=[ListenerConfig("pinger", Ping, pong)])
+    config = load_config(file, listeners=[ListenerConfig("pinger", Ping, drop)])
     assert [listener.name for listener in config.listeners] == ["greeter", "pinger"]
     with pytest.raises(ConfigurationError) as caught:
-        load_config(file, listeners=[ListenerConfig("Greeter", Ping, pong)])
+        load_config(file, listeners=[ListenerConfig("Greeter", Ping, drop)])
     assert [fault.where for fault in folder.short(caught.value)] == [
         "organism.yaml:2:82",
         "listener 'Greeter'",
@@ -301,11 +292,11 @@ def test_a_file_that_is_no_mapping_is_a_fault(folder: Folder, text: str, found: 
 
 
 def test_resolving_makes_tuples_of_classes_and_is_idempotent() -> None:
-    config = OrganismConfig("x", [ListenerConfig("ping", Ping, pong, peers=["ping"], responds_with=[Ping])])
+    config = OrganismConfig("x", [ListenerConfig("ping", Ping, drop, peers=["ping"], responds_with=[Ping])])
     resolved = resolve(config)
     (listener,) = resolved.listeners
     assert (listener.payload_class, listener.responds_with) == ((Ping,), (Ping,))
-    assert (listener.handler, listener.peers) == (pong, ("ping",))
+    assert (listener.handler, listener.peers) == (drop, ("ping",))
     assert resolve(resolved) == resolved
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from phloem.config import Budgets, ListenerConfig, OrganismConfig, WireLimits
 from phloem.errors import ConfigurationError
 from phloem.loading import resolve
+from support.listeners import Ping, drop
 
 if TYPE_CHECKING:
     from .conftest import Folder
@@ -18,152 +19,91 @@ if TYPE_CHECKING:
 LISTENER = "listeners:\n  - name: a\n    payload_class: hello.Greeting\n    handler: hello.greet\n    "
 
 
-@dataclass
-class Ping:
-    text: str
+def refused(config: OrganismConfig) -> list[tuple[str, str]]:
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(config)
+    return [(fault.where, fault.found) for fault in caught.value.faults]
 
 
-async def pong(payload: Ping, metadata: object) -> None:
-    return None
+def placed(marked: str, found: str, expected: str) -> tuple[str, str, str, str]:
+    """A case whose ``^`` marks where the fault is to be told; the file has none there."""
+    before, _, after = marked.partition("^")
+    row, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return before + after, f"{row}:{column}", found, expected
 
 
-@pytest.mark.parametrize(
-    ("line", "place", "found", "expected"),
-    [
-        # text
-        (
-            "organism: {name: yes}",
-            "1:18",
-            "yes, which YAML 1.1 reads as true, as name",
-            'write "yes" in quotes',
-        ),
-        (
-            "organism: {name: Off}",
-            "1:18",
-            "Off, which YAML 1.1 reads as false, as name",
-            'write "Off" in quotes',
-        ),
-        ("organism: {name: true}", "1:18", "true as name", "a name; if that"),
-        ("organism: {name: 5}", "1:18", "the number 5 as name", 'write "5" in quotes'),
-        ("organism: {name: 1.5}", "1:18", "the number 1.5 as name", "a name"),
-        (
-            "organism: {name: 010}",
-            "1:18",
-            "010, which YAML 1.1 reads as the octal number 8, as name",
-            '"010"',
-        ),
-        (
-            "organism: {name: 1:30}",
-            "1:18",
-            "1:30, which YAML 1.1 reads as the base 60 number 90, as name",
-            "a",
-        ),
-        ("organism: {name: 2024-01-01}", "1:18", "2024-01-01, which YAML 1.1 reads as a date, as name", "a"),
-        ("organism: {name: ~}", "1:18", "~, which is nothing, as name", "a name"),
-        ("organism: {name: [x]}", "1:18", "a list as name", "a name"),
-        ("organism:\n  name:\n", "2:3", "nothing as name", "a name"),
-        ("organism: {identity: ''}", "1:22", "an empty text as identity", "the path of a key file"),
-        # whole numbers
-        ("organism: {port: 65536}", "1:18", "65536 as port", "a whole number from 0 to 65535"),
-        ("organism: {port: '80'}", "1:18", "the text '80' as port", "a whole number from 0 to 65535"),
-        ("max_in_flight: 0", "1:16", "0 as max_in_flight", "a whole number, at least 1"),
-        ("max_in_flight: -3", "1:16", "-3 as max_in_flight", "a whole number, at least 1"),
-        ("max_in_flight: 1.5", "1:16", "the number 1.5 as max_in_flight", "a whole number, at least 1"),
-        (
-            "max_in_flight: yes",
-            "1:16",
-            "yes, which YAML 1.1 reads as true, as max_in_flight",
-            "a whole number",
-        ),
-        (
-            "max_attempts: 010",
-            "1:15",
-            "010, which YAML 1.1 reads as the octal number 8, as max_attempts",
-            "8",
-        ),
-        (
-            "max_attempts: 0x1F",
-            "1:15",
-            "0x1F, which YAML 1.1 reads as the hexadecimal number 31",
-            "that is 31",
-        ),
-        ("max_attempts: 1:30", "1:15", "1:30, which YAML 1.1 reads as the base 60 number 90", "that is 90"),
-        (
-            "keep_outcomes: " + "9" * 5000,
-            "1:16",
-            "a number of 5000 digits as keep_outcomes",
-            "a whole number",
-        ),
-        ("max_concurrent_pipelines: 0", "1:27", "0 as max_concurrent_pipelines", "at least 1"),
-        ("max_concurrent_handlers: 0", "1:26", "0 as max_concurrent_handlers", "at least 1"),
-        ("max_concurrent_per_agent: 0", "1:27", "0 as max_concurrent_per_agent", "at least 1"),
-        # seconds
-        (
-            "handler_timeout: 0",
-            "1:18",
-            "0.0 as handler_timeout",
-            "seconds, more than 0, or none for no bound",
-        ),
-        ("handler_timeout: soon", "1:18", "the text 'soon' as handler_timeout", "seconds, more than 0"),
-        ("handler_timeout: '5'", "1:18", "the text '5' as handler_timeout", "seconds, more than 0"),
-        (
-            "handler_timeout: 1:30",
-            "1:18",
-            "1:30, which YAML 1.1 reads as the base 60 number 90",
-            "that is 90",
-        ),
-        ("handler_timeout: .nan", "1:18", "the number .nan as handler_timeout", "seconds, more than 0"),
-        ("shutdown_grace: none", "1:17", "the text 'none' as shutdown_grace", "seconds, 0 or more"),
-        ("shutdown_grace: -1", "1:17", "-1.0 as shutdown_grace", "seconds, 0 or more"),
-        ("shutdown_grace: 1e999", "1:17", "the text '1e999' as shutdown_grace", "seconds, 0 or more"),
-        ("handler_timeout: 1e999", "1:18", "the text '1e999' as handler_timeout", "seconds, more than 0"),
-        ("max_attempts: 0x_", "1:15", "0x_, which YAML 1.1 reads as a hexadecimal number", "a whole"),
-        # choices
-        ("thread_scheduling: depth_first", "1:20", "the text 'depth_first'", "did you mean 'depth-first'?"),
-        ("thread_scheduling: 1", "1:20", "the number 1 as thread_scheduling", "one of breadth-first, depth-"),
-        # sections
-        ("budgets: 5", "1:10", "the number 5 as budgets", "a mapping with messages, hops, depth, seconds"),
-        ("budgets: {hops: 0}", "1:17", "0 as hops", "a whole number, at least 1"),
-        ("budgets: {seconds: 0}", "1:20", "0.0 as seconds", "seconds, more than 0, or none for no bound"),
-        ("budgets: {message: 1}", "1:11", "the unknown key 'message'", "did you mean 'messages'?"),
-        ("limits: {max_byte: 1}", "1:10", "the unknown key 'max_byte'", "did you mean 'max_bytes'?"),
-        ("limits: {max_depth: 257}", "1:21", "257 as max_depth", "a whole number from 1 to 256"),
-        ("limits: {max_text: 10000001}", "1:20", "10000001 as max_text", "from 1 to 10000000"),
-        ("limits: {thread_parse_bytes: 0}", "1:30", "0 as thread_parse_bytes", "at least 1"),
-        ("listeners: {a: 1}", "1:12", "a mapping as listeners", "a list of listeners"),
-        ("listeners:\n", "1:1", "nothing as listeners", "a list of listeners"),
-        (
-            "listeners: [5]",
-            "1:13",
-            "the number 5 as listeners",
-            "a mapping with name, payload_class, handler",
-        ),
-        # the model section
-        ("llm: []", "1:6", "a list as llm", "a mapping with strategy, backends …"),
-        ("llm: {strategy: fail-over}", "1:17", "the text 'fail-over'", "did you mean 'failover'?"),
-        ("llm: {retries: -1}", "1:16", "-1 as retries", "a whole number, at least 0"),
-        ("llm: {retry_max_delay: x}", "1:24", "the text 'x' as retry_max_delay", "seconds, 0 or more"),
-        ("llm: {backend: []}", "1:7", "the unknown key 'backend'", "did you mean 'backends'?"),
-        ("llm: {backends: {}}", "1:17", "a mapping as backends", "a list of backends"),
-        ("llm: {backends: [{}]}", "1:18", "no provider", "provider: one of xai, anthropic, openai, ollama"),
-        ("llm: {backends: [{provider: grok}]}", "1:29", "the text 'grok' as provider", "one of xai,"),
-        ("llm: {backends: [{provider: xai, timeout: 0}]}", "1:43", "0.0 as timeout", "seconds, more than 0"),
-        (
-            "llm: {backends: [{provider: xai, rate_limit_tpm: 0}]}",
-            "1:50",
-            "0 as rate_limit_tpm",
-            "at least 1",
-        ),
-        ("llm: {backends: [{provider: xai, base_url: x.ai}]}", "1:44", "'x.ai' as base_url", "http://"),
-        (
-            "llm: {backends: [{provider: xai, supported_models: x}]}",
-            "1:52",
-            "the text 'x'",
-            "a list of models'",
-        ),
-        ("llm: {backends: [{provider: xai, key: x}]}", "1:34", "the unknown key 'key'", "one of provider"),
-    ],
-)
+VALUES = [
+    # text
+    ("organism: {name: ^yes}", "yes, which YAML 1.1 reads as true, as name", 'write "yes" in quotes'),
+    ("organism: {name: ^Off}", "Off, which YAML 1.1 reads as false, as name", 'write "Off" in quotes'),
+    ("organism: {name: ^true}", "true as name", "a name; if that"),
+    ("organism: {name: ^5}", "the number 5 as name", 'write "5" in quotes'),
+    ("organism: {name: ^1.5}", "the number 1.5 as name", "a name"),
+    ("organism: {name: ^010}", "010, which YAML 1.1 reads as the octal number 8, as name", '"010"'),
+    ("organism: {name: ^1:30}", "1:30, which YAML 1.1 reads as the base 60 number 90, as name", "a"),
+    ("organism: {name: ^2024-01-01}", "2024-01-01, which YAML 1.1 reads as a date, as name", "a"),
+    ("organism: {name: ^~}", "~, which is nothing, as name", "a name"),
+    ("organism: {name: ^[x]}", "a list as name", "a name"),
+    ("organism:\n  ^name:\n", "nothing as name", "a name"),
+    ("organism: {identity: ^''}", "an empty text as identity", "the path of a key file"),
+    # whole numbers
+    ("organism: {port: ^65536}", "65536 as port", "a whole number from 0 to 65535"),
+    ("organism: {port: ^'80'}", "the text '80' as port", "a whole number from 0 to 65535"),
+    ("max_in_flight: ^0", "0 as max_in_flight", "a whole number, at least 1"),
+    ("max_in_flight: ^-3", "-3 as max_in_flight", "a whole number, at least 1"),
+    ("max_in_flight: ^1.5", "the number 1.5 as max_in_flight", "a whole number, at least 1"),
+    ("max_in_flight: ^yes", "yes, which YAML 1.1 reads as true, as max_in_flight", "a whole number"),
+    ("max_attempts: ^010", "010, which YAML 1.1 reads as the octal number 8, as max_attempts", "8"),
+    ("max_attempts: ^0x1F", "0x1F, which YAML 1.1 reads as the hexadecimal number 31", "that is 31"),
+    ("max_attempts: ^1:30", "1:30, which YAML 1.1 reads as the base 60 number 90", "that is 90"),
+    ("keep_outcomes: ^" + "9" * 5000, "a number of 5000 digits as keep_outcomes", "a whole number"),
+    ("max_concurrent_pipelines: ^0", "0 as max_concurrent_pipelines", "at least 1"),
+    ("max_concurrent_handlers: ^0", "0 as max_concurrent_handlers", "at least 1"),
+    ("max_concurrent_per_agent: ^0", "0 as max_concurrent_per_agent", "at least 1"),
+    # seconds
+    ("handler_timeout: ^0", "0.0 as handler_timeout", "seconds, more than 0, or none for no bound"),
+    ("handler_timeout: ^soon", "the text 'soon' as handler_timeout", "seconds, more than 0"),
+    ("handler_timeout: ^'5'", "the text '5' as handler_timeout", "seconds, more than 0"),
+    ("handler_timeout: ^1:30", "1:30, which YAML 1.1 reads as the base 60 number 90", "that is 90"),
+    ("handler_timeout: ^.nan", "the number .nan as handler_timeout", "seconds, more than 0"),
+    ("shutdown_grace: ^none", "the text 'none' as shutdown_grace", "seconds, 0 or more"),
+    ("shutdown_grace: ^-1", "-1.0 as shutdown_grace", "seconds, 0 or more"),
+    ("shutdown_grace: ^1e999", "the text '1e999' as shutdown_grace", "seconds, 0 or more"),
+    ("handler_timeout: ^1e999", "the text '1e999' as handler_timeout", "seconds, more than 0"),
+    ("max_attempts: ^0x_", "0x_, which YAML 1.1 reads as a hexadecimal number", "a whole"),
+    # choices
+    ("thread_scheduling: ^depth_first", "the text 'depth_first'", "did you mean 'depth-first'?"),
+    ("thread_scheduling: ^1", "the number 1 as thread_scheduling", "one of breadth-first, depth-"),
+    # sections
+    ("budgets: ^5", "the number 5 as budgets", "a mapping with messages, hops, depth, seconds"),
+    ("budgets: {hops: ^0}", "0 as hops", "a whole number, at least 1"),
+    ("budgets: {seconds: ^0}", "0.0 as seconds", "seconds, more than 0, or none for no bound"),
+    ("budgets: {^message: 1}", "the unknown key 'message'", "did you mean 'messages'?"),
+    ("limits: {^max_byte: 1}", "the unknown key 'max_byte'", "did you mean 'max_bytes'?"),
+    ("limits: {max_depth: ^257}", "257 as max_depth", "a whole number from 1 to 256"),
+    ("limits: {max_text: ^10000001}", "10000001 as max_text", "from 1 to 10000000"),
+    ("limits: {thread_parse_bytes: ^0}", "0 as thread_parse_bytes", "at least 1"),
+    ("listeners: ^{a: 1}", "a mapping as listeners", "a list of listeners"),
+    ("^listeners:\n", "nothing as listeners", "a list of listeners"),
+    ("listeners: [^5]", "the number 5 as listeners", "a mapping with name, payload_class, handler"),
+    # the model section
+    ("llm: ^[]", "a list as llm", "a mapping with strategy, backends …"),
+    ("llm: {strategy: ^fail-over}", "the text 'fail-over'", "did you mean 'failover'?"),
+    ("llm: {retries: ^-1}", "-1 as retries", "a whole number, at least 0"),
+    ("llm: {retry_max_delay: ^x}", "the text 'x' as retry_max_delay", "seconds, 0 or more"),
+    ("llm: {^backend: []}", "the unknown key 'backend'", "did you mean 'backends'?"),
+    ("llm: {backends: ^{}}", "a mapping as backends", "a list of backends"),
+    ("llm: {backends: [^{}]}", "no provider", "provider: one of xai, anthropic, openai, ollama"),
+    ("llm: {backends: [{provider: ^grok}]}", "the text 'grok' as provider", "one of xai,"),
+    ("llm: {backends: [{provider: xai, timeout: ^0}]}", "0.0 as timeout", "seconds, more than 0"),
+    ("llm: {backends: [{provider: xai, rate_limit_tpm: ^0}]}", "0 as rate_limit_tpm", "at least 1"),
+    ("llm: {backends: [{provider: xai, base_url: ^x.ai}]}", "'x.ai' as base_url", "http://"),
+    ("llm: {backends: [{provider: xai, supported_models: ^x}]}", "the text 'x'", "a list of models'"),
+    ("llm: {backends: [{provider: xai, ^key: x}]}", "the unknown key 'key'", "one of provider"),
+]
+
+
+@pytest.mark.parametrize(("line", "place", "found", "expected"), [placed(*case) for case in VALUES])
 def test_a_value_that_does_not_fit_is_told_where_it_stands(
     folder: Folder, line: str, place: str, found: str, expected: str
 ) -> None:
@@ -301,9 +241,7 @@ def test_values_from_python_are_checked_alike(change: dict[str, Any], found: str
     if found is None:
         assert resolve(config) == config
         return
-    with pytest.raises(ConfigurationError) as caught:
-        resolve(config)
-    assert [(fault.where, fault.found) for fault in caught.value.faults] == [("organism", found)]
+    assert refused(config) == [("organism", found)]
 
 
 @pytest.mark.parametrize(
@@ -321,10 +259,8 @@ def test_values_from_python_are_checked_alike(change: dict[str, Any], found: str
     ],
 )
 def test_values_of_listeners_from_python_are_checked_alike(change: dict[str, Any], found: str) -> None:
-    config = OrganismConfig(listeners=[replace(ListenerConfig("ping", Ping, pong), **change)])
-    with pytest.raises(ConfigurationError) as caught:
-        resolve(config)
-    assert [(fault.where, fault.found) for fault in caught.value.faults] == [("listener 'ping'", found)]
+    config = OrganismConfig(listeners=[replace(ListenerConfig("ping", Ping, drop), **change)])
+    assert refused(config) == [("listener 'ping'", found)]
 
 
 def test_what_is_no_listener_is_a_fault() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -26,23 +24,13 @@ from phloem.messages import (
     SystemError,
 )
 from phloem.organism import Organism
-
-Audited = Callable[..., AbstractAsyncContextManager[Organism]]
+from support.auditing import open_audited
+from support.listeners import Ask, Reply
 
 NAMES = ("a", "b", "twin", "twin", "one")
 DEEPEST = 5  # threads below the root
 BUDGETS = Budgets(messages=60, hops=25, depth=DEEPEST)
 HEAD = b'<message xmlns="https://xml-pipeline.org/ns/envelope/v1"><meta><from>x</from><to>a</to></meta>'
-
-
-@dataclass
-class Ask:
-    text: str
-
-
-@dataclass
-class Reply:
-    text: str
 
 
 @dataclass
@@ -139,7 +127,7 @@ class World:
                 return [HandlerResponse.respond(Reply("x")), HandlerResponse.respond(random.choice(ANSWERS))]
 
 
-async def live(world: World, audited: Audited) -> Organism:
+async def live(world: World) -> Organism:
     random = world.random
     receipts: list[Receipt] = []
 
@@ -162,7 +150,7 @@ async def live(world: World, audited: Audited) -> Organism:
         except PhloemError:
             pass  # how it ended is in its outcome
 
-    async with audited(
+    async with open_audited(
         *world.listeners(),
         outcomes=world.outcomes,
         budgets=BUDGETS,
@@ -182,9 +170,9 @@ async def live(world: World, audited: Audited) -> Organism:
     return organism
 
 
-def check(seed: int, audited: Audited) -> tuple[Organism, World]:
+def check(seed: int) -> tuple[Organism, World]:
     world = World(Random(seed))
-    organism = trio.run(live, world, audited, clock=trio.testing.MockClock(autojump_threshold=0))
+    organism = trio.run(live, world, clock=trio.testing.MockClock(autojump_threshold=0))
     assert world.broken == []
     assert sum(world.running.values()) == 0
     for outcome in world.outcomes:
@@ -197,5 +185,5 @@ def check(seed: int, audited: Audited) -> tuple[Organism, World]:
 
 @settings(max_examples=150)
 @given(seed=st.integers(0, 2**32))
-def test_whatever_handlers_do_the_books_close_and_nothing_is_left(seed: int, audited: Audited) -> None:
-    check(seed, audited)
+def test_whatever_handlers_do_the_books_close_and_nothing_is_left(seed: int) -> None:
+    check(seed)

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from phloem.config import ListenerConfig
 from phloem.errors import ConversationFailed, NoResponse
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, SystemError
-from phloem.organism import Organism
-
-Audited = Callable[..., AbstractAsyncContextManager[Organism]]
-
-
-@dataclass
-class Note:
-    text: str
-
-
-@dataclass
-class Reply:
-    text: str
+from support.auditing import open_audited
+from support.listeners import Note, Reply, answer, drop, fall, hang, listener
 
 
 @dataclass
@@ -41,36 +26,24 @@ class NoJitter:
         return 1.0
 
 
-async def echo(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(Reply(payload.text))
-
-
-async def drop(payload: Any, metadata: HandlerMetadata) -> None:
-    return None
-
-
-def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
-    return ListenerConfig(name, takes, handler, f"Is {name}.", **more)
-
-
-ECHO = listener("echo", Note, echo)
+ECHO = listener("echo", Note, answer)
 
 
 # -- returns ----------------------------------------------------------------------------------
-async def test_a_response_to_a_stranger_is_a_fresh_object(audited: Audited) -> None:
+async def test_a_response_to_a_stranger_is_a_fresh_object() -> None:
     sent: list[Reply] = []
 
     async def keep(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
         sent.append(Reply(payload.text))
         return HandlerResponse.respond(sent[0])
 
-    async with audited(listener("keep", Note, keep)) as organism:
+    async with open_audited(listener("keep", Note, keep)) as organism:
         answer = await organism.ask(Note("x"), to="keep")
         assert answer == sent[0]
         assert answer is not sent[0]
 
 
-async def test_a_receiver_sees_a_fresh_object_and_never_the_senders(audited: Audited) -> None:
+async def test_a_receiver_sees_a_fresh_object_and_never_the_senders() -> None:
     seen: list[Pile] = []
 
     async def grow(payload: Pile, metadata: HandlerMetadata) -> None:
@@ -78,7 +51,7 @@ async def test_a_receiver_sees_a_fresh_object_and_never_the_senders(audited: Aud
         payload.items.append("grown")
 
     mine = Pile(["a"])
-    async with audited(
+    async with open_audited(
         listener("one", Pile, grow, broadcast=True), listener("two", Pile, grow, broadcast=True)
     ) as organism:
         await organism.wait(await organism.send(mine))
@@ -87,24 +60,24 @@ async def test_a_receiver_sees_a_fresh_object_and_never_the_senders(audited: Aud
     assert seen[0] is not seen[1]
 
 
-async def test_none_completes_and_answers_nothing(audited: Audited) -> None:
-    async with audited(listener("drop", Note, drop)) as organism:
+async def test_none_completes_and_answers_nothing() -> None:
+    async with open_audited(listener("drop", Note, drop)) as organism:
         with pytest.raises(NoResponse) as caught:
             await organism.ask(Note("x"), to="drop")
         assert caught.value.outcome.state is ConversationState.COMPLETED
         assert caught.value.outcome.payloads == ()
 
 
-async def test_an_empty_list_is_as_good_as_none(audited: Audited) -> None:
+async def test_an_empty_list_is_as_good_as_none() -> None:
     async def empty(payload: Note, metadata: HandlerMetadata) -> list[HandlerResponse]:
         return []
 
-    async with audited(listener("empty", Note, empty)) as organism:
+    async with open_audited(listener("empty", Note, empty)) as organism:
         outcome = await organism.wait(await organism.send(Note("x"), to="empty"))
         assert outcome.state is ConversationState.COMPLETED
 
 
-async def test_raw_payloads_side_by_side_become_a_message_each(audited: Audited) -> None:
+async def test_raw_payloads_side_by_side_become_a_message_each() -> None:
     seen: list[str] = []
 
     async def raw(payload: Note, metadata: HandlerMetadata) -> bytes:
@@ -113,17 +86,17 @@ async def test_raw_payloads_side_by_side_become_a_message_each(audited: Audited)
     async def collect(payload: Reply, metadata: HandlerMetadata) -> None:
         seen.append(payload.text)
 
-    async with audited(listener("raw", Note, raw), listener("collect", Reply, collect)) as organism:
+    async with open_audited(listener("raw", Note, raw), listener("collect", Reply, collect)) as organism:
         await organism.wait(await organism.send(Note("x"), to="raw"))
         assert organism.report.accepted == organism.report.handled == 3
     assert sorted(seen) == ["a", "b"]
 
 
-async def test_a_list_of_forwards_and_responds_fails_and_sends_neither(audited: Audited) -> None:
+async def test_a_list_of_forwards_and_responds_fails_and_sends_neither() -> None:
     async def both(payload: Note, metadata: HandlerMetadata) -> list[HandlerResponse]:
         return [HandlerResponse(payload, to="echo"), HandlerResponse.respond(Reply("x"))]
 
-    async with audited(listener("both", Note, both, retries=3), ECHO) as organism:
+    async with open_audited(listener("both", Note, both, retries=3), ECHO) as organism:
         with pytest.raises(ConversationFailed) as caught:
             await organism.ask(Note("x"), to="both")
         assert "forwards and responds" in str(caught.value)
@@ -131,14 +104,14 @@ async def test_a_list_of_forwards_and_responds_fails_and_sends_neither(audited: 
         assert organism.report.failed == organism.report.accepted == 1
 
 
-async def test_what_does_not_encode_fails_the_dispatch_and_is_not_retried(audited: Audited) -> None:
+async def test_what_does_not_encode_fails_the_dispatch_and_is_not_retried() -> None:
     attempts: list[int] = []
 
     async def garble(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
         attempts.append(metadata.attempt)
         return HandlerResponse.respond(Reply("a\0b"))
 
-    async with audited(listener("garble", Note, garble, retries=3)) as organism:
+    async with open_audited(listener("garble", Note, garble, retries=3)) as organism:
         with pytest.raises(ConversationFailed) as caught:
             await organism.ask(Note("x"), to="garble")
         assert "/Reply/Text" in str(caught.value)
@@ -146,13 +119,11 @@ async def test_what_does_not_encode_fails_the_dispatch_and_is_not_retried(audite
 
 
 # -- failures ---------------------------------------------------------------------------------
-async def test_a_failure_is_a_dead_letter_with_its_reason_and_the_cause_names_the_exception(
-    audited: Audited,
-) -> None:
+async def test_a_failure_is_a_dead_letter_with_its_reason_and_the_cause_names_the_exception() -> None:
     async def fall(payload: Note, metadata: HandlerMetadata) -> None:
         raise LookupError("no such shelf")
 
-    async with audited(listener("fall", Note, fall)) as organism:
+    async with open_audited(listener("fall", Note, fall)) as organism:
         with pytest.raises(ConversationFailed) as caught:
             await organism.ask(Note("x"), to="fall", sender="console")
         outcome = caught.value.outcome
@@ -167,21 +138,15 @@ async def test_a_failure_is_a_dead_letter_with_its_reason_and_the_cause_names_th
 
 
 async def test_a_failing_sibling_of_a_broadcast_never_cancels_another(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     done: list[str] = []
-
-    async def fall(payload: Note, metadata: HandlerMetadata) -> None:
-        raise ValueError("x")
 
     async def slow(payload: Note, metadata: HandlerMetadata) -> None:
         await trio.sleep(1)
         done.append("slow")
 
-    async def hang(payload: Note, metadata: HandlerMetadata) -> None:
-        await trio.sleep_forever()
-
-    async with audited(
+    async with open_audited(
         listener("fall", Note, fall, broadcast=True),
         listener("slow", Note, slow, broadcast=True),
         listener("hang", Note, hang, broadcast=True, handler_timeout=5),
@@ -194,19 +159,19 @@ async def test_a_failing_sibling_of_a_broadcast_never_cancels_another(
         assert (organism.report.handled, organism.report.failed) == (1, 2)
 
 
-async def test_listeners_of_a_broadcast_run_side_by_side(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_listeners_of_a_broadcast_run_side_by_side(autojump_clock: trio.testing.MockClock) -> None:
     async def slow(payload: Note, metadata: HandlerMetadata) -> None:
         await trio.sleep(0.05)
 
-    async with audited(*[listener(f"slow{n}", Note, slow, broadcast=True) for n in range(10)]) as organism:
+    async with open_audited(
+        *[listener(f"slow{n}", Note, slow, broadcast=True) for n in range(10)]
+    ) as organism:
         await organism.wait(await organism.send(Note("x")))
         assert trio.current_time() == pytest.approx(0.05)
         assert organism.report.handled == 10
 
 
-async def test_a_caller_that_handles_the_fault_answers_it(audited: Audited) -> None:
+async def test_a_caller_that_handles_the_fault_answers_it() -> None:
     told: list[SystemError] = []
 
     async def front(payload: Note | SystemError, metadata: HandlerMetadata) -> HandlerResponse:
@@ -219,7 +184,7 @@ async def test_a_caller_that_handles_the_fault_answers_it(audited: Audited) -> N
     async def fall(payload: Note, metadata: HandlerMetadata) -> None:
         raise ValueError("a secret of the inside")
 
-    async with audited(
+    async with open_audited(
         listener("front", [Note, SystemError], front), listener("fall", Note, fall)
     ) as organism:
         receipt = await organism.send(Note("x"), to="front")
@@ -232,14 +197,11 @@ async def test_a_caller_that_handles_the_fault_answers_it(audited: Audited) -> N
         assert (organism.report.failed, organism.report.handled) == (1, 2)
 
 
-async def test_a_caller_that_takes_no_fault_leaves_it_as_a_dead_letter(audited: Audited) -> None:
+async def test_a_caller_that_takes_no_fault_leaves_it_as_a_dead_letter() -> None:
     async def front(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
         return HandlerResponse(payload, to="fall")
 
-    async def fall(payload: Note, metadata: HandlerMetadata) -> None:
-        raise ValueError("x")
-
-    async with audited(listener("front", Note, front), listener("fall", Note, fall)) as organism:
+    async with open_audited(listener("front", Note, front), listener("fall", Note, fall)) as organism:
         outcome = await organism.wait(await organism.send(Note("x"), to="front"))
         assert outcome.state is ConversationState.FAILED
         assert outcome.cause is not None
@@ -248,18 +210,13 @@ async def test_a_caller_that_takes_no_fault_leaves_it_as_a_dead_letter(audited: 
         assert organism.report.undeliverable == 1
 
 
-async def test_a_handler_that_fails_on_the_fault_it_is_told_fails_the_conversation(
-    audited: Audited,
-) -> None:
+async def test_a_handler_that_fails_on_the_fault_it_is_told_fails_the_conversation() -> None:
     async def front(payload: Note | SystemError, metadata: HandlerMetadata) -> HandlerResponse:
         if isinstance(payload, SystemError):
             raise OSError("and I, too")
         return HandlerResponse(payload, to="fall")
 
-    async def fall(payload: Note, metadata: HandlerMetadata) -> None:
-        raise ValueError("x")
-
-    async with audited(
+    async with open_audited(
         listener("front", [Note, SystemError], front), listener("fall", Note, fall)
     ) as organism:
         outcome = await organism.wait(await organism.send(Note("x"), to="front"))
@@ -269,7 +226,7 @@ async def test_a_handler_that_fails_on_the_fault_it_is_told_fails_the_conversati
 
 # -- retries ----------------------------------------------------------------------------------
 async def test_a_retry_has_the_same_id_a_higher_attempt_and_a_fresh_payload(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     seen: list[tuple[str, str, int, list[str], float]] = []
 
@@ -281,7 +238,7 @@ async def test_a_retry_has_the_same_id_a_higher_attempt_and_a_fresh_payload(
             raise ValueError("not yet")
         return HandlerResponse.respond(Reply("at last"))
 
-    async with audited(
+    async with open_audited(
         listener("flaky", Pile, flaky, retries=2, retry_base_delay=1.0), random=NoJitter()
     ) as organism:
         assert await organism.ask(Pile(["a"]), to="flaky") == Reply("at last")
@@ -291,13 +248,11 @@ async def test_a_retry_has_the_same_id_a_higher_attempt_and_a_fresh_payload(
     assert [at for *_, at in seen] == pytest.approx([0, 1, 3])
 
 
-async def test_retries_end_and_the_last_failure_is_the_cause(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_retries_end_and_the_last_failure_is_the_cause(autojump_clock: trio.testing.MockClock) -> None:
     async def flaky(payload: Note, metadata: HandlerMetadata) -> None:
         raise ValueError(f"attempt {metadata.attempt}")
 
-    async with audited(listener("flaky", Note, flaky, retries=2)) as organism:
+    async with open_audited(listener("flaky", Note, flaky, retries=2)) as organism:
         with pytest.raises(ConversationFailed) as caught:
             await organism.ask(Note("x"), to="flaky")
         assert caught.value.outcome.cause is not None
@@ -306,9 +261,7 @@ async def test_retries_end_and_the_last_failure_is_the_cause(
         assert organism.report.failed == organism.report.accepted == 1
 
 
-async def test_a_back_off_is_never_longer_than_its_maximum(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_back_off_is_never_longer_than_its_maximum(autojump_clock: trio.testing.MockClock) -> None:
     at: list[float] = []
 
     async def flaky(payload: Note, metadata: HandlerMetadata) -> None:
@@ -316,24 +269,22 @@ async def test_a_back_off_is_never_longer_than_its_maximum(
         raise ValueError("x")
 
     more = {"retries": 5, "retry_base_delay": 1.0, "retry_max_delay": 3.0}
-    async with audited(listener("flaky", Note, flaky, **more), random=NoJitter()) as organism:
+    async with open_audited(listener("flaky", Note, flaky, **more), random=NoJitter()) as organism:
         await organism.wait(await organism.send(Note("x"), to="flaky"))
     assert at == pytest.approx([0, 1, 3, 6, 9, 12])
 
 
-async def test_an_overrun_is_retried_too(audited: Audited, autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_overrun_is_retried_too(autojump_clock: trio.testing.MockClock) -> None:
     async def slow_once(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
         if metadata.attempt == 1:
             await trio.sleep_forever()
         return HandlerResponse.respond(Reply(str(metadata.attempt)))
 
-    async with audited(listener("slow", Note, slow_once, retries=1, handler_timeout=2)) as organism:
+    async with open_audited(listener("slow", Note, slow_once, retries=1, handler_timeout=2)) as organism:
         assert await organism.ask(Note("x"), to="slow") == Reply("2")
 
 
-async def test_a_back_off_holds_its_thread_and_no_token(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_back_off_holds_its_thread_and_no_token(autojump_clock: trio.testing.MockClock) -> None:
     log: list[tuple[str, int, float]] = []
 
     async def flaky(payload: Note, metadata: HandlerMetadata) -> None:
@@ -342,7 +293,7 @@ async def test_a_back_off_holds_its_thread_and_no_token(
             raise ValueError("x")
 
     one = listener("flaky", Note, flaky, retries=1, retry_base_delay=10.0, max_concurrent=1)
-    async with audited(
+    async with open_audited(
         one, max_concurrent_handlers=1, max_concurrent_pipelines=1, random=NoJitter()
     ) as organism:
         await organism.send(Note("bad"), to="flaky")
@@ -356,7 +307,7 @@ async def test_a_back_off_holds_its_thread_and_no_token(
 
 
 async def test_what_waits_on_a_thread_in_back_off_goes_on_waiting(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     log: list[tuple[str, int]] = []
 
@@ -368,21 +319,19 @@ async def test_what_waits_on_a_thread_in_back_off_goes_on_waiting(
             raise ValueError("x")
         return []
 
-    async with audited(listener("front", [Note, Reply], front, retries=1), ECHO) as organism:
+    async with open_audited(listener("front", [Note, Reply], front, retries=1), ECHO) as organism:
         await organism.wait(await organism.send(Note("x"), to="front"))
     first, second = log[0][0], log[-1][0]  # which of the two answers comes first is Trio's choice
     assert {first, second} == {"a", "b"}
     assert log == [(first, 1), (first, 2), (second, 1)]
 
 
-async def test_a_kill_during_a_back_off_ends_it_at_once(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_kill_during_a_back_off_ends_it_at_once(autojump_clock: trio.testing.MockClock) -> None:
     async def flaky(payload: Note, metadata: HandlerMetadata) -> None:
         raise ValueError("x")
 
     more = {"retries": 9, "retry_base_delay": 30.0}
-    async with audited(listener("flaky", Note, flaky, **more), random=NoJitter()) as organism:
+    async with open_audited(listener("flaky", Note, flaky, **more), random=NoJitter()) as organism:
         receipt = await organism.send(Note("x"), to="flaky")
         await trio.sleep(1)
         assert await organism.kill(receipt.conversation)

@@ -3,64 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from phloem.config import ListenerConfig
 from phloem.errors import (
     OrganismClosed,
     WouldDeadlock,
 )
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, Receipt
 from phloem.organism import Organism
-
-Audited = Callable[..., AbstractAsyncContextManager[Organism]]
-
-
-@dataclass
-class Ask:
-    text: str
-
-
-@dataclass
-class Reply:
-    text: str
-
-
-def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
-    return ListenerConfig(name, takes, handler, f"Is {name}.", **more)
-
-
-async def answer(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(Reply(payload.text))
-
-
-async def hang(payload: Any, metadata: HandlerMetadata) -> None:
-    await trio.sleep_forever()
-
-
-async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
-    await trio.sleep(5)
-    return HandlerResponse.respond(Reply(payload.text))
-
-
-BACK = listener("back", Ask, answer)
-HANG = listener("hang", Ask, hang)
-SLOW = listener("slow", Ask, slow)
-ONE = listener("one", Ask, hang, max_concurrent=1)
-
-
-async def still_answers(organism: Organism) -> None:
-    assert await organism.ask(Ask("still here"), to="back") == Reply("still here")
+from support.auditing import open_audited, still_answers
+from support.listeners import BACK, HANG, ONE, SENDERS, SLOW, Ask, Reply, hang, listener
 
 
 # -- inside a dispatch ------------------------------------------------------------------------
-async def test_inside_a_dispatch_whatever_would_wait_for_another_is_refused_at_once(audited: Audited) -> None:
+async def test_inside_a_dispatch_whatever_would_wait_for_another_is_refused_at_once() -> None:
     refused: list[str] = []
 
     async def curious(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
@@ -84,16 +44,14 @@ async def test_inside_a_dispatch_whatever_would_wait_for_another_is_refused_at_o
                 nursery.start_soon(child)
         return HandlerResponse.respond(Reply("done"))
 
-    async with audited(listener("curious", Ask, curious), BACK) as organism:
+    async with open_audited(listener("curious", Ask, curious), BACK) as organism:
         receipt = await organism.send(Ask("earlier"), to="back")
         assert await organism.ask(Ask("x"), to="curious") == Reply("done")
         assert organism.report.accepted == 2
     assert refused == ["ask", "wait", "wait_idle", "ask of a child task", "ask of a child task"]
 
 
-async def test_inside_a_dispatch_send_starts_a_conversation_unless_it_would_wait_for_a_seat(
-    audited: Audited,
-) -> None:
+async def test_inside_a_dispatch_send_starts_a_conversation_unless_it_would_wait_for_a_seat() -> None:
     sent: list[Receipt] = []
 
     async def sender(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
@@ -107,7 +65,7 @@ async def test_inside_a_dispatch_send_starts_a_conversation_unless_it_would_wait
                 pytest.fail("opened")
         return HandlerResponse.respond(Reply("done"))
 
-    async with audited(listener("sender", Ask, sender), HANG, max_in_flight=2) as organism:
+    async with open_audited(listener("sender", Ask, sender), HANG, max_in_flight=2) as organism:
         mine = await organism.send(Ask("x"), to="sender")
         assert (await organism.wait(mine)).payloads == (Reply("done"),)
         (other,) = sent
@@ -117,34 +75,32 @@ async def test_inside_a_dispatch_send_starts_a_conversation_unless_it_would_wait
         assert organism.statistics()["seats"]["free"] == 2
 
 
-async def test_shutdown_inside_a_dispatch_only_asks_for_it(
-    autojump_clock: trio.testing.MockClock, audited: Audited
-) -> None:
+async def test_shutdown_inside_a_dispatch_only_asks_for_it(autojump_clock: trio.testing.MockClock) -> None:
     async def last(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
         report = await organism.shutdown(grace=10)
         assert report.in_flight == 1
         await trio.sleep(2)
         return HandlerResponse.respond(Reply("last words"))
 
-    async with audited(listener("last", Ask, last)) as organism:
+    async with open_audited(listener("last", Ask, last)) as organism:
         assert await organism.ask(Ask("x"), to="last") == Reply("last words")
         with pytest.raises(OrganismClosed):
             await organism.send(Ask("x"), to="last")
         assert organism.report.handled == organism.report.accepted == 1
 
 
-async def test_a_handler_may_ask_another_organism(audited: Audited) -> None:
-    async with audited(BACK) as inner:
+async def test_a_handler_may_ask_another_organism() -> None:
+    async with open_audited(BACK) as inner:
 
         async def delegate(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
             return HandlerResponse.respond(await inner.ask(payload, to="back"))
 
-        async with audited(listener("delegate", Ask, delegate)) as outer:
+        async with open_audited(listener("delegate", Ask, delegate)) as outer:
             assert await outer.ask(Ask("x"), to="delegate") == Reply("x")
             assert inner.report.accepted == outer.report.accepted == 1
 
 
-async def test_a_task_a_handler_left_elsewhere_may_ask_once_its_dispatch_has_ended(audited: Audited) -> None:
+async def test_a_task_a_handler_left_elsewhere_may_ask_once_its_dispatch_has_ended() -> None:
     answers: list[Any] = []
     ended = trio.Event()
 
@@ -157,7 +113,7 @@ async def test_a_task_a_handler_left_elsewhere_may_ask_once_its_dispatch_has_end
         return HandlerResponse.respond(Reply("started"))
 
     async with (
-        audited(listener("starts", Ask, starts), BACK) as organism,
+        open_audited(listener("starts", Ask, starts), BACK) as organism,
         trio.open_nursery() as nursery,
     ):
         await organism.ask(Ask("x"), to="starts")
@@ -166,10 +122,8 @@ async def test_a_task_a_handler_left_elsewhere_may_ask_once_its_dispatch_has_end
 
 
 # -- cancelled while blocked ------------------------------------------------------------------
-async def test_cancelling_an_ask_kills_its_conversation(
-    autojump_clock: trio.testing.MockClock, audited: Audited
-) -> None:
-    async with audited(HANG, BACK) as organism:
+async def test_cancelling_an_ask_kills_its_conversation(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_audited(HANG, BACK) as organism:
         with trio.move_on_after(1) as scope:
             await organism.ask(Ask("x"), to="hang")
         assert scope.cancelled_caught
@@ -180,10 +134,8 @@ async def test_cancelling_an_ask_kills_its_conversation(
         await still_answers(organism)
 
 
-async def test_cancelling_an_ask_in_the_queue_ends_it_there(
-    autojump_clock: trio.testing.MockClock, audited: Audited
-) -> None:
-    async with audited(ONE, BACK) as organism:
+async def test_cancelling_an_ask_in_the_queue_ends_it_there(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_audited(ONE, BACK) as organism:
         await organism.send(Ask("first"), to="one")
         with trio.move_on_after(1):
             await organism.ask(Ask("second"), to="one")
@@ -193,10 +145,8 @@ async def test_cancelling_an_ask_in_the_queue_ends_it_there(
         await organism.shutdown(0)
 
 
-async def test_cancelling_a_wait_ends_the_waiting_only(
-    autojump_clock: trio.testing.MockClock, audited: Audited
-) -> None:
-    async with audited(SLOW, BACK) as organism:
+async def test_cancelling_a_wait_ends_the_waiting_only(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_audited(SLOW, BACK) as organism:
         receipt = await organism.send(Ask("x"), to="slow")
         with trio.move_on_after(1) as scope:
             await organism.wait(receipt)
@@ -205,10 +155,8 @@ async def test_cancelling_a_wait_ends_the_waiting_only(
         await still_answers(organism)
 
 
-async def test_cancelling_wait_idle_ends_the_waiting_only(
-    autojump_clock: trio.testing.MockClock, audited: Audited
-) -> None:
-    async with audited(SLOW, BACK) as organism:
+async def test_cancelling_wait_idle_ends_the_waiting_only(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_audited(SLOW, BACK) as organism:
         receipt = await organism.send(Ask("x"), to="slow")
         with trio.move_on_after(1) as scope:
             await organism.wait_idle()
@@ -219,9 +167,7 @@ async def test_cancelling_wait_idle_ends_the_waiting_only(
         await still_answers(organism)
 
 
-async def test_cancelling_a_kill_ends_the_waiting_only(
-    autojump_clock: trio.testing.MockClock, audited: Audited
-) -> None:
+async def test_cancelling_a_kill_ends_the_waiting_only(autojump_clock: trio.testing.MockClock) -> None:
     async def tidy(payload: Ask, metadata: HandlerMetadata) -> None:
         try:
             await trio.sleep_forever()
@@ -229,7 +175,7 @@ async def test_cancelling_a_kill_ends_the_waiting_only(
             with trio.CancelScope(shield=True):
                 await trio.sleep(5)
 
-    async with audited(listener("tidy", Ask, tidy), BACK) as organism:
+    async with open_audited(listener("tidy", Ask, tidy), BACK) as organism:
         receipt = await organism.send(Ask("x"), to="tidy")
         await trio.testing.wait_all_tasks_blocked()
         with trio.move_on_after(1) as scope:
@@ -240,10 +186,8 @@ async def test_cancelling_a_kill_ends_the_waiting_only(
         await still_answers(organism)
 
 
-async def test_cancelling_a_shutdown_ends_the_waiting_only(
-    autojump_clock: trio.testing.MockClock, audited: Audited
-) -> None:
-    async with audited(HANG) as organism:
+async def test_cancelling_a_shutdown_ends_the_waiting_only(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_audited(HANG) as organism:
         receipt = await organism.send(Ask("x"), to="hang")
         with trio.move_on_after(1) as scope:
             await organism.shutdown(grace=3)
@@ -256,19 +200,12 @@ async def test_cancelling_a_shutdown_ends_the_waiting_only(
         assert (await organism.wait(receipt)).state is ConversationState.DRAINED
 
 
-SENDERS: dict[str, Callable[[Organism], Awaitable[Any]]] = {
-    "send": lambda organism: organism.send(Ask("x"), to="back"),
-    "inject": lambda organism: organism.inject("<Ask><Text>x</Text></Ask>"),
-    "ask": lambda organism: organism.ask(Ask("x"), to="back"),
-}
-
-
 @pytest.mark.parametrize("send", SENDERS.values(), ids=SENDERS.keys())
 async def test_cancelled_while_it_waits_for_a_seat_a_stranger_left_nothing(
-    send: Callable[[Organism], Awaitable[Any]], autojump_clock: trio.testing.MockClock, audited: Audited
+    send: Callable[[Organism], Awaitable[Any]], autojump_clock: trio.testing.MockClock
 ) -> None:
     only = listener("only", Reply, hang)
-    async with audited(only, BACK, max_in_flight=1) as organism:
+    async with open_audited(only, BACK, max_in_flight=1) as organism:
         receipt = await organism.send(Reply("holds the seat"), to="only")
         with trio.move_on_after(1) as scope:
             await send(organism)
@@ -284,9 +221,9 @@ async def test_cancelled_while_it_waits_for_a_seat_a_stranger_left_nothing(
 
 @pytest.mark.parametrize("send", SENDERS.values(), ids=SENDERS.keys())
 async def test_cancelled_before_it_began_a_stranger_left_nothing(
-    send: Callable[[Organism], Awaitable[Any]], audited: Audited
+    send: Callable[[Organism], Awaitable[Any]],
 ) -> None:
-    async with audited(BACK) as organism:
+    async with open_audited(BACK) as organism:
         with trio.CancelScope() as scope:
             scope.cancel()
             await send(organism)
@@ -298,7 +235,7 @@ async def test_cancelled_before_it_began_a_stranger_left_nothing(
 
 # -- seats ------------------------------------------------------------------------------------
 async def test_strangers_wait_for_a_seat_and_enter_in_the_order_they_came(
-    autojump_clock: trio.testing.MockClock, audited: Audited
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     entered: list[tuple[int, float]] = []
 
@@ -307,7 +244,7 @@ async def test_strangers_wait_for_a_seat_and_enter_in_the_order_they_came(
         await organism.send(Ask(str(number)), to="slow")
         entered.append((number, trio.current_time()))
 
-    async with audited(SLOW, max_in_flight=2) as organism:
+    async with open_audited(SLOW, max_in_flight=2) as organism:
         async with trio.open_nursery() as nursery:
             for number in range(6):
                 nursery.start_soon(enter, organism, number)
@@ -317,11 +254,11 @@ async def test_strangers_wait_for_a_seat_and_enter_in_the_order_they_came(
     assert [at for _, at in entered] == pytest.approx([0, 0.01, 5, 5.01, 10, 10.01])
 
 
-async def test_a_reply_never_waits_for_a_seat(audited: Audited) -> None:
+async def test_a_reply_never_waits_for_a_seat() -> None:
     async def front(payload: Ask | Reply, metadata: HandlerMetadata) -> Any:
         if isinstance(payload, Reply):
             return HandlerResponse.respond(payload)
         return [HandlerResponse(payload, to="back") for _ in range(50)]
 
-    async with audited(listener("front", [Ask, Reply], front), BACK, max_in_flight=1) as organism:
+    async with open_audited(listener("front", [Ask, Reply], front), BACK, max_in_flight=1) as organism:
         assert await organism.ask(Ask("x"), to="front") == Reply("x")

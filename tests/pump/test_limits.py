@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,40 +12,17 @@ import trio.testing
 from phloem.config import ListenerConfig, OrganismConfig
 from phloem.errors import ConversationFailed
 from phloem.messages import HandlerMetadata, HandlerResponse
-from phloem.organism import Organism, open_organism
+from phloem.organism import open_organism
+from support.auditing import open_audited
+from support.listeners import Note, Reply, answer, hang, listener
 
-Audited = Callable[..., AbstractAsyncContextManager[Organism]]
-
-
-@dataclass
-class Note:
-    text: str
-
-
-@dataclass
-class Reply:
-    text: str
-
-
-async def echo(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(Reply(payload.text))
-
-
-def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
-    return ListenerConfig(name, takes, handler, f"Is {name}.", **more)
-
-
-ECHO = listener("echo", Note, echo)
+ECHO = listener("echo", Note, answer)
 
 
 # -- deadlines --------------------------------------------------------------------------------
-async def test_an_overrun_is_a_failure_that_names_the_limit(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
-    async def hang(payload: Note, metadata: HandlerMetadata) -> None:
-        await trio.sleep_forever()
+async def test_an_overrun_is_a_failure_that_names_the_limit(autojump_clock: trio.testing.MockClock) -> None:
 
-    async with audited(listener("hang", Note, hang), handler_timeout=7) as organism:
+    async with open_audited(listener("hang", Note, hang), handler_timeout=7) as organism:
         with pytest.raises(ConversationFailed) as caught:
             await organism.ask(Note("x"), to="hang")
         assert trio.current_time() == 7
@@ -57,36 +31,34 @@ async def test_an_overrun_is_a_failure_that_names_the_limit(
 
 
 async def test_a_listeners_own_deadline_goes_before_the_organisms(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def hang(payload: Note, metadata: HandlerMetadata) -> None:
-        await trio.sleep_forever()
 
-    async with audited(listener("hang", Note, hang, handler_timeout=3), handler_timeout=7) as organism:
+    async with open_audited(listener("hang", Note, hang, handler_timeout=3), handler_timeout=7) as organism:
         await organism.wait(await organism.send(Note("x"), to="hang"))
         assert trio.current_time() == 3
 
 
 async def test_a_handler_that_returns_normally_after_its_deadline_is_handled(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def late(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
         with trio.CancelScope(shield=True):
             await trio.sleep(3)
         return HandlerResponse.respond(Reply("late"))
 
-    async with audited(listener("late", Note, late, handler_timeout=1)) as organism:
+    async with open_audited(listener("late", Note, late, handler_timeout=1)) as organism:
         assert await organism.ask(Note("x"), to="late") == Reply("late")
         assert organism.report.handled == 1
 
 
 async def test_a_deadline_starts_with_the_dispatch_and_not_in_the_queue(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def slow(payload: Note, metadata: HandlerMetadata) -> None:
         await trio.sleep(2)
 
-    async with audited(listener("slow", Note, slow, handler_timeout=3, max_concurrent=1)) as organism:
+    async with open_audited(listener("slow", Note, slow, handler_timeout=3, max_concurrent=1)) as organism:
         for _ in range(5):
             await organism.send(Note("x"), to="slow")
         await organism.wait_idle()
@@ -125,11 +97,10 @@ async def test_no_limit_is_ever_exceeded_nor_left_unused(
     more: dict[str, Any],
     settings: dict[str, Any],
     most: int,
-    audited: Audited,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     gauge = Gauge()
-    async with audited(listener("one", Note, gauge.work, **more), **settings) as organism:
+    async with open_audited(listener("one", Note, gauge.work, **more), **settings) as organism:
         for _ in range(40):
             await organism.send(Note("x"), to="one")
         await organism.wait_idle()
@@ -137,11 +108,9 @@ async def test_no_limit_is_ever_exceeded_nor_left_unused(
         assert trio.current_time() == -(-40 // most)
 
 
-async def test_a_busy_listener_delays_no_other(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_busy_listener_delays_no_other(autojump_clock: trio.testing.MockClock) -> None:
     gauge = Gauge()
-    async with audited(listener("busy", Note, gauge.work, max_concurrent=2), ECHO) as organism:
+    async with open_audited(listener("busy", Note, gauge.work, max_concurrent=2), ECHO) as organism:
         for _ in range(100):
             await organism.send(Note("x"), to="busy")
         assert await organism.ask(Note("quick"), to="echo") == Reply("quick")
@@ -149,14 +118,14 @@ async def test_a_busy_listener_delays_no_other(
         await organism.shutdown(0)
 
 
-async def test_a_caller_holds_no_token_while_its_callee_works(audited: Audited) -> None:
+async def test_a_caller_holds_no_token_while_its_callee_works() -> None:
     async def count(payload: Note | Reply, metadata: HandlerMetadata) -> HandlerResponse:
         left = int(payload.text)
         if isinstance(payload, Note) and left:
             return HandlerResponse(Note(str(left - 1)), to="count")
         return HandlerResponse.respond(Reply(payload.text))
 
-    async with audited(
+    async with open_audited(
         listener("count", [Note, Reply], count, max_concurrent=1),
         max_concurrent_handlers=1,
         max_concurrent_pipelines=1,
@@ -183,19 +152,15 @@ def tree(log: list[str]) -> list[ListenerConfig]:
 
 
 @pytest.mark.parametrize(("scheduling", "order"), [("breadth-first", "abcABC"), ("depth-first", "aAbBcC")])
-async def test_scheduling_decides_the_order_within_a_conversation(
-    scheduling: str, order: str, audited: Audited
-) -> None:
+async def test_scheduling_decides_the_order_within_a_conversation(scheduling: str, order: str) -> None:
     log: list[str] = []
-    async with audited(*tree(log), thread_scheduling=scheduling, max_concurrent_handlers=1) as organism:
+    async with open_audited(*tree(log), thread_scheduling=scheduling, max_concurrent_handlers=1) as organism:
         await organism.wait(await organism.send(Note("x"), to="root"))
     assert "".join(log) == order
 
 
 @pytest.mark.parametrize("scheduling", ["breadth-first", "depth-first"])
-async def test_several_responds_reach_their_caller_in_the_order_they_were_sent(
-    scheduling: str, audited: Audited
-) -> None:
+async def test_several_responds_reach_their_caller_in_the_order_they_were_sent(scheduling: str) -> None:
     log: list[str] = []
 
     async def front(payload: Note | Reply, metadata: HandlerMetadata) -> HandlerResponse | None:
@@ -207,7 +172,7 @@ async def test_several_responds_reach_their_caller_in_the_order_they_were_sent(
     async def many(payload: Note, metadata: HandlerMetadata) -> list[HandlerResponse]:
         return [HandlerResponse.respond(Reply(text)) for text in "abcd"]
 
-    async with audited(
+    async with open_audited(
         listener("front", [Note, Reply], front), listener("many", Note, many), thread_scheduling=scheduling
     ) as organism:
         await organism.wait(await organism.send(Note("x"), to="front"))
@@ -216,7 +181,7 @@ async def test_several_responds_reach_their_caller_in_the_order_they_were_sent(
 
 @pytest.mark.parametrize("scheduling", ["breadth-first", "depth-first"])
 async def test_a_conversation_that_floods_delays_another_by_one_message_only(
-    scheduling: str, audited: Audited, autojump_clock: trio.testing.MockClock
+    scheduling: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     log: list[str] = []
 
@@ -227,7 +192,7 @@ async def test_a_conversation_that_floods_delays_another_by_one_message_only(
         log.append(payload.text)
         await trio.sleep(1)
 
-    async with audited(
+    async with open_audited(
         listener("flood", Note, flood),
         listener("work", Reply, work),
         thread_scheduling=scheduling,
@@ -242,7 +207,7 @@ async def test_a_conversation_that_floods_delays_another_by_one_message_only(
 
 
 # -- what a handler is told -------------------------------------------------------------------
-async def test_metadata_says_who_sent_it_and_own_name_to_agents_only(audited: Audited) -> None:
+async def test_metadata_says_who_sent_it_and_own_name_to_agents_only() -> None:
     seen: dict[str, HandlerMetadata] = {}
 
     async def front(payload: Note, metadata: HandlerMetadata) -> HandlerResponse:
@@ -253,7 +218,7 @@ async def test_metadata_says_who_sent_it_and_own_name_to_agents_only(audited: Au
         seen["self" if metadata.is_self_call else "back"] = metadata
         return None if metadata.is_self_call else HandlerResponse(payload, to="back")
 
-    async with audited(
+    async with open_audited(
         listener("front", Note, front), listener("back", Note, back, is_agent=True)
     ) as organism:
         receipt = await organism.send(Note("x"), to="front", sender="console")

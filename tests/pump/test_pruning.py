@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,70 +11,14 @@ import trio.testing
 from phloem.config import ListenerConfig
 from phloem.errors import ConversationFailed
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, SystemError
-from phloem.organism import Organism
-
-Audited = Callable[..., AbstractAsyncContextManager[Organism]]
-Handle = Callable[[Any, HandlerMetadata], Awaitable[Any]]
-
-
-@dataclass
-class Ask:
-    text: str
-
-
-@dataclass
-class Reply:
-    text: str
-
-
-@dataclass
-class Aside:
-    text: str
-
-
-async def answer(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(Reply(payload.text))
-
-
-async def hang(payload: Any, metadata: HandlerMetadata) -> None:
-    await trio.sleep_forever()
-
-
-def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
-    return ListenerConfig(name, takes, handler, f"Is {name}.", **more)
-
-
-BACK = listener("back", Ask, answer)
-
-
-def passes_on(to: str | None, seen: list[HandlerMetadata] | None = None) -> Handle:
-    """Forwards what it is asked, and responds with what it is answered."""
-
-    async def front(payload: Ask | Reply, metadata: HandlerMetadata) -> HandlerResponse:
-        if seen is not None:
-            seen.append(metadata)
-        if isinstance(payload, Ask):
-            return HandlerResponse(payload, to=to)
-        return HandlerResponse.respond(payload)
-
-    return front
-
-
-def asks_each(*names: str, answers: list[str], enough: int | None = None) -> Handle:
-    """Asks all of them; responds when it has enough answers, or never."""
-
-    async def front(payload: Ask | Reply, metadata: HandlerMetadata) -> Any:
-        if isinstance(payload, Ask):
-            return [HandlerResponse(Ask(name), to=name) for name in names]
-        answers.append(payload.text)
-        return HandlerResponse.respond(payload) if len(answers) == enough else None
-
-    return front
+from support.auditing import open_audited
+from support.flows import Aside, asks_each, passes_on
+from support.listeners import BACK, ONE, Ask, Reply, hang, listener
 
 
 # -- prune ------------------------------------------------------------------------------------
 async def test_a_respond_cancels_what_runs_below_and_that_is_no_fault(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     cancelled: list[str] = []
 
@@ -89,7 +30,7 @@ async def test_a_respond_cancels_what_runs_below_and_that_is_no_fault(
             raise
 
     answers: list[str] = []
-    async with audited(
+    async with open_audited(
         listener("front", [Ask, Reply], asks_each("slow", "back", answers=answers, enough=1)),
         listener("slow", Ask, slow),
         BACK,
@@ -104,13 +45,11 @@ async def test_a_respond_cancels_what_runs_below_and_that_is_no_fault(
     assert cancelled == ["slow"]
 
 
-async def test_a_respond_ends_what_is_queued_below(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_respond_ends_what_is_queued_below(autojump_clock: trio.testing.MockClock) -> None:
     answers: list[str] = []
-    async with audited(
+    async with open_audited(
         listener("front", [Ask, Reply], asks_each("one", "one", "one", "back", answers=answers, enough=1)),
-        listener("one", Ask, hang, max_concurrent=1),
+        ONE,
         BACK,
     ) as organism:
         assert await organism.ask(Ask("x"), to="front") == Reply("back")
@@ -120,7 +59,7 @@ async def test_a_respond_ends_what_is_queued_below(
 
 
 async def test_answers_that_wait_for_a_thread_that_responds_are_pruned(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def front(payload: Ask | Reply, metadata: HandlerMetadata) -> Any:
         if isinstance(payload, Ask):
@@ -128,13 +67,13 @@ async def test_answers_that_wait_for_a_thread_that_responds_are_pruned(
         await trio.sleep(1)  # the other answers come meanwhile
         return HandlerResponse.respond(Reply("enough"))
 
-    async with audited(listener("front", [Ask, Reply], front), BACK) as organism:
+    async with open_audited(listener("front", [Ask, Reply], front), BACK) as organism:
         assert await organism.ask(Ask("x"), to="front") == Reply("enough")
         assert organism.statistics()["messages"]["abandoned_by"] == {"pruned": 3}
 
 
 async def test_a_prune_reaches_all_the_way_down_and_nothing_beside(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     """top asks left and right; left responds above its own hanging chain; right works on."""
     answers: list[str] = []
@@ -148,7 +87,7 @@ async def test_a_prune_reaches_all_the_way_down_and_nothing_beside(
         await trio.sleep(3)
         return HandlerResponse.respond(Reply("right"))
 
-    async with audited(
+    async with open_audited(
         listener("top", [Ask, Reply], asks_each("left", "right", answers=answers, enough=2)),
         listener("left", [Ask, Reply], left),
         listener("right", Ask, right),
@@ -169,7 +108,7 @@ async def test_a_prune_reaches_all_the_way_down_and_nothing_beside(
 
 
 async def test_a_thread_whose_dispatch_failed_is_pruned_once_its_caller_has_been_told(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     told: list[SystemError] = []
     chains: list[tuple[str, ...]] = []
@@ -186,7 +125,7 @@ async def test_a_thread_whose_dispatch_failed_is_pruned_once_its_caller_has_been
             return [HandlerResponse(payload, to="hung"), HandlerResponse(payload, to="back")]
         raise ValueError("x")
 
-    async with audited(
+    async with open_audited(
         listener("top", [Ask, SystemError], top),
         listener("middle", [Ask, Reply], middle),
         listener("hung", Ask, hang),
@@ -199,7 +138,7 @@ async def test_a_thread_whose_dispatch_failed_is_pruned_once_its_caller_has_been
 
 
 async def test_a_fault_pruned_unread_because_its_receiver_responded_counts_as_answered(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def front(payload: Any, metadata: HandlerMetadata) -> Any:
         assert not isinstance(payload, SystemError), "it is to be pruned unread"
@@ -212,7 +151,7 @@ async def test_a_fault_pruned_unread_because_its_receiver_responded_counts_as_an
         await trio.sleep(1)
         raise ValueError("x")
 
-    async with audited(
+    async with open_audited(
         listener("front", [Ask, Reply, SystemError], front), listener("fall", Ask, fall), BACK
     ) as organism:
         outcome = await organism.wait(await organism.send(Ask("x"), to="front"))
@@ -222,7 +161,7 @@ async def test_a_fault_pruned_unread_because_its_receiver_responded_counts_as_an
         assert (organism.report.failed, organism.report.abandoned) == (1, 1)
 
 
-async def test_a_thread_that_nothing_can_reach_any_more_goes(audited: Audited) -> None:
+async def test_a_thread_that_nothing_can_reach_any_more_goes() -> None:
     gate = trio.Event()
 
     async def silent(payload: Ask, metadata: HandlerMetadata) -> None:
@@ -234,7 +173,7 @@ async def test_a_thread_that_nothing_can_reach_any_more_goes(audited: Audited) -
     async def front(payload: Ask, metadata: HandlerMetadata) -> Any:
         return [HandlerResponse(payload, to="silent"), HandlerResponse(Aside("x"), to="wait")]
 
-    async with audited(
+    async with open_audited(
         listener("front", Ask, front), listener("silent", Ask, silent), listener("wait", Aside, wait)
     ) as organism:
         await organism.send(Ask("x"), to="front", sender="console")
@@ -244,7 +183,7 @@ async def test_a_thread_that_nothing_can_reach_any_more_goes(audited: Audited) -
 
 
 # -- without an address -----------------------------------------------------------------------
-async def test_an_agents_takers_are_first_cut_to_its_peers(audited: Audited) -> None:
+async def test_an_agents_takers_are_first_cut_to_its_peers() -> None:
     heard: list[str] = []
 
     def hears(name: str) -> ListenerConfig:
@@ -256,7 +195,7 @@ async def test_an_agents_takers_are_first_cut_to_its_peers(audited: Audited) -> 
     async def front(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
         return HandlerResponse(Aside("x"))
 
-    async with audited(
+    async with open_audited(
         listener("front", Ask, front, is_agent=True, peers=["left"]), hears("left"), hears("right")
     ) as organism:
         outcome = await organism.wait(await organism.send(Ask("x"), to="front"))
@@ -264,11 +203,11 @@ async def test_an_agents_takers_are_first_cut_to_its_peers(audited: Audited) -> 
     assert heard == ["left"]
 
 
-async def test_an_ambiguous_payload_without_an_address_is_a_routing_fault(audited: Audited) -> None:
+async def test_an_ambiguous_payload_without_an_address_is_a_routing_fault() -> None:
     async def front(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
         return HandlerResponse(Aside("x"))
 
-    async with audited(
+    async with open_audited(
         listener("front", Ask, front), listener("left", Aside, hang), listener("right", Aside, hang)
     ) as organism:
         with pytest.raises(ConversationFailed) as caught:

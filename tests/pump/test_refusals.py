@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import annotated_types
 import pytest
 import trio
 import trio.testing
@@ -21,76 +17,24 @@ from phloem.messages import (
     Huh,
     SystemError,
 )
-from phloem.organism import Organism
+from support.auditing import open_audited
+from support.listeners import Reply, hang, listener
+from support.shop import SHOP, Go, Order, Theirs, accept, agent, payloads
+from support.wire import message
 
-Audited = Callable[..., AbstractAsyncContextManager[Organism]]
-NS = "https://xml-pipeline.org/ns/envelope/v1"
-
-
-@dataclass
-class Go:
-    text: str
-
-
-@dataclass
-class Order:
-    amount: Annotated[int, annotated_types.Ge(1)]
-
-
-@dataclass
-class Reply:
-    text: str
-
-
-@dataclass
-class Strict:
-    amount: Annotated[int, annotated_types.Le(10)]
-
-
-class Theirs:
-    """The same tags as ours without their bounds, as a careless module would declare them."""
-
-    @dataclass
-    class Order:
-        amount: int
-
-    @dataclass
-    class Strict:
-        amount: int
-
-
-def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
-    return ListenerConfig(name, takes, handler, f"Is {name}.", **more)
-
-
-async def accept(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(Reply("accepted"))
-
-
-SHOP = listener("shop", Order, accept)
 BAD = b"<Order><Amount>0</Amount></Order>"
 GOOD = b"<Order><Amount>1</Amount></Order>"
 
 
-def agent(*returns: Any, seen: list[Any], peers: tuple[str, ...] = ("shop",), **more: Any) -> ListenerConfig:
-    """Returns one thing after the other, whatever it is told; then responds."""
-    script = list(returns)
-
-    async def act(payload: Any, metadata: HandlerMetadata) -> Any:
-        seen.append((payload, metadata))
-        return script.pop(0) if script else HandlerResponse.respond(Reply("done"))
-
-    takes = [Go, Reply, Huh, SystemError]
-    return listener("agent", takes, act, is_agent=True, peers=peers, **more)
-
-
-def payloads(seen: list[Any], kind: type) -> list[Any]:
-    return [payload for payload, _ in seen if isinstance(payload, kind)]
+def orders(*amounts: object) -> str:
+    """One document for the shop with an order of each amount."""
+    payloads = [f'<Order xmlns=""><Amount>{amount}</Amount></Order>' for amount in amounts]
+    return message(*payloads, meta="<from>x</from><to>shop</to>")
 
 
 # -- strangers --------------------------------------------------------------------------------
-async def test_a_stranger_is_told_by_an_exception_and_the_outcome(audited: Audited) -> None:
-    async with audited(SHOP) as organism:
+async def test_a_stranger_is_told_by_an_exception_and_the_outcome() -> None:
+    async with open_audited(SHOP) as organism:
         with pytest.raises(MessageRejected) as caught:
             await organism.ask(Order(0), to="shop")
         assert (caught.value.huh.code, caught.value.huh.path) == ("facet", "/Order/Amount")
@@ -101,11 +45,9 @@ async def test_a_stranger_is_told_by_an_exception_and_the_outcome(audited: Audit
         assert organism.statistics()["seats"]["free"] == 1_000
 
 
-async def test_unknown_and_unfit_addresses_are_refused_to_a_stranger_in_the_same_words(
-    audited: Audited,
-) -> None:
+async def test_unknown_and_unfit_addresses_are_refused_to_a_stranger_in_the_same_words() -> None:
     huhs: list[Huh] = []
-    async with audited(SHOP, listener("other", Go, accept)) as organism:
+    async with open_audited(SHOP, listener("other", Go, accept)) as organism:
         for to in ("nobody", "other"):
             with pytest.raises(MessageRejected) as caught:
                 await organism.ask(Order(1), to=to)
@@ -115,24 +57,19 @@ async def test_unknown_and_unfit_addresses_are_refused_to_a_stranger_in_the_same
     assert huhs[0].code == "routing"
 
 
-async def test_the_good_part_of_a_fan_out_goes_on_and_the_outcome_tells_of_the_bad(audited: Audited) -> None:
-    document = f'<message xmlns="{NS}"><meta><from>x</from><to>shop</to></meta>'
-    for amount in (1, 0, 2):
-        document += f'<Order xmlns=""><Amount>{amount}</Amount></Order>'
-    async with audited(SHOP) as organism:
-        outcome = await organism.wait(await organism.inject(f"{document}</message>"))
+async def test_the_good_part_of_a_fan_out_goes_on_and_the_outcome_tells_of_the_bad() -> None:
+    document = orders(1, 0, 2)
+    async with open_audited(SHOP) as organism:
+        outcome = await organism.wait(await organism.inject(document))
         assert outcome.payloads == (Reply("accepted"),) * 2
         assert [huh.code for huh in outcome.rejections] == ["facet"]
         assert outcome.state is ConversationState.FAILED
         assert (organism.report.accepted, organism.report.handled, organism.report.rejected) == (3, 2, 1)
 
 
-async def test_a_document_of_nothing_but_refusals_is_rejected_with_all_of_them(audited: Audited) -> None:
-    document = (
-        f'<message xmlns="{NS}"><meta><from>x</from><to>shop</to></meta>'
-        '<Order xmlns=""><Amount>0</Amount></Order><Order xmlns=""><Amount>x</Amount></Order></message>'
-    )
-    async with audited(SHOP) as organism:
+async def test_a_document_of_nothing_but_refusals_is_rejected_with_all_of_them() -> None:
+    document = orders(0, "x")
+    async with open_audited(SHOP) as organism:
         with pytest.raises(MessageRejected) as caught:
             await organism.inject(document)
         assert caught.value.outcome is not None
@@ -140,16 +77,16 @@ async def test_a_document_of_nothing_but_refusals_is_rejected_with_all_of_them(a
         assert organism.report.rejected == 2
 
 
-async def test_a_text_that_does_not_encode_is_refused_with_path_and_code_point(audited: Audited) -> None:
-    async with audited(listener("echo", Go, accept)) as organism:
+async def test_a_text_that_does_not_encode_is_refused_with_path_and_code_point() -> None:
+    async with open_audited(listener("echo", Go, accept)) as organism:
         with pytest.raises(MessageRejected) as caught:
             await organism.ask(Go("a\0b"), to="echo")
         assert caught.value.huh.path == "/Go/Text"
         assert "U+0000" in str(caught.value)
 
 
-async def test_a_rejection_is_one_readable_paragraph(audited: Audited) -> None:
-    async with audited(SHOP) as organism:
+async def test_a_rejection_is_one_readable_paragraph() -> None:
+    async with open_audited(SHOP) as organism:
         for document in ("<Order>" + "x" * 50_000, "<a>\n\n</b>" * 1_000, "<Order><X/>" * 5_000):
             with pytest.raises(MessageRejected) as caught:
                 await organism.inject(document)
@@ -159,9 +96,11 @@ async def test_a_rejection_is_one_readable_paragraph(audited: Audited) -> None:
 
 
 # -- huh to a listener ------------------------------------------------------------------------
-async def test_a_listener_is_told_what_was_wrong_and_may_correct_it(audited: Audited) -> None:
+async def test_a_listener_is_told_what_was_wrong_and_may_correct_it() -> None:
     seen: list[Any] = []
-    async with audited(agent(HandlerResponse(Theirs.Order(0), to="shop"), GOOD, seen=seen), SHOP) as organism:
+    async with open_audited(
+        agent(HandlerResponse(Theirs.Order(0), to="shop"), GOOD, seen=seen), SHOP
+    ) as organism:
         receipt = await organism.send(Go("x"), to="agent")
         outcome = await organism.wait(receipt)
         assert outcome.state is ConversationState.COMPLETED
@@ -175,40 +114,38 @@ async def test_a_listener_is_told_what_was_wrong_and_may_correct_it(audited: Aud
         assert organism.report.rejected == 1
 
 
-async def test_the_original_in_a_huh_is_the_beginning_only(audited: Audited) -> None:
+async def test_the_original_in_a_huh_is_the_beginning_only() -> None:
     seen: list[Any] = []
     raw = b"<Order><Amount>" + b"9" * 10_000 + b"x</Amount></Order>"
-    async with audited(agent(raw, seen=seen), SHOP) as organism:
+    async with open_audited(agent(raw, seen=seen), SHOP) as organism:
         await organism.ask(Go("x"), to="agent")
     (huh,) = payloads(seen, Huh)
     assert huh.original == raw[:2_000].decode()
 
 
-async def test_markup_in_a_refused_original_arrives_as_text(audited: Audited) -> None:
+async def test_markup_in_a_refused_original_arrives_as_text() -> None:
     seen: list[Any] = []
     raw = b"<Order><Amount>&lt;/Original&gt;&amp;</Amount></Order>"
-    async with audited(agent(raw, seen=seen), SHOP) as organism:
+    async with open_audited(agent(raw, seen=seen), SHOP) as organism:
         await organism.ask(Go("x"), to="agent")
     (huh,) = payloads(seen, Huh)
     assert huh.original == raw.decode()
 
 
-async def test_a_forward_that_passed_goes_on_beside_one_that_was_refused(audited: Audited) -> None:
+async def test_a_forward_that_passed_goes_on_beside_one_that_was_refused() -> None:
     seen: list[Any] = []
-    async with audited(agent(BAD + GOOD, None, seen=seen), SHOP) as organism:
+    async with open_audited(agent(BAD + GOOD, None, seen=seen), SHOP) as organism:
         outcome = await organism.wait(await organism.send(Go("x"), to="agent"))
         assert outcome.state is ConversationState.COMPLETED
         assert (organism.report.rejected, organism.report.undeliverable) == (1, 0)
     assert len(payloads(seen, Huh)) == len(payloads(seen, Reply)) == 1
 
 
-async def test_a_sender_that_takes_no_huh_leaves_a_dead_letter_and_a_failed_conversation(
-    audited: Audited,
-) -> None:
+async def test_a_sender_that_takes_no_huh_leaves_a_dead_letter_and_a_failed_conversation() -> None:
     async def front(payload: Go, metadata: HandlerMetadata) -> bytes:
         return BAD
 
-    async with audited(listener("front", Go, front), SHOP) as organism:
+    async with open_audited(listener("front", Go, front), SHOP) as organism:
         outcome = await organism.wait(await organism.send(Go("x"), to="front"))
         assert outcome.state is ConversationState.FAILED
         assert [(letter.from_listener, letter.to_listener) for letter in outcome.dead_letters] == [
@@ -220,9 +157,9 @@ async def test_a_sender_that_takes_no_huh_leaves_a_dead_letter_and_a_failed_conv
 
 
 # -- attempts ---------------------------------------------------------------------------------
-async def test_attempts_left_count_down_and_spent_ones_bring_no_further_huh(audited: Audited) -> None:
+async def test_attempts_left_count_down_and_spent_ones_bring_no_further_huh() -> None:
     seen: list[Any] = []
-    async with audited(agent(BAD, BAD, BAD, GOOD, seen=seen), SHOP) as organism:
+    async with open_audited(agent(BAD, BAD, BAD, GOOD, seen=seen), SHOP) as organism:
         with pytest.raises(ConversationFailed) as caught:
             await organism.ask(Go("x"), to="agent")
         outcome = caught.value.outcome
@@ -234,51 +171,51 @@ async def test_attempts_left_count_down_and_spent_ones_bring_no_further_huh(audi
     assert [huh.attempts_left for huh in payloads(seen, Huh)] == [2, 1]
 
 
-async def test_the_number_of_attempts_is_the_organisms(audited: Audited) -> None:
+async def test_the_number_of_attempts_is_the_organisms() -> None:
     seen: list[Any] = []
-    async with audited(agent(BAD, GOOD, seen=seen), SHOP, max_attempts=1) as organism:
+    async with open_audited(agent(BAD, GOOD, seen=seen), SHOP, max_attempts=1) as organism:
         with pytest.raises(ConversationFailed):
             await organism.ask(Go("x"), to="agent")
     assert payloads(seen, Huh) == []
 
 
-async def test_several_refusals_of_one_dispatch_are_one_attempt(audited: Audited) -> None:
+async def test_several_refusals_of_one_dispatch_are_one_attempt() -> None:
     seen: list[Any] = []
-    async with audited(agent(BAD * 3, None, None, GOOD, seen=seen), SHOP) as organism:
+    async with open_audited(agent(BAD * 3, None, None, GOOD, seen=seen), SHOP) as organism:
         assert await organism.ask(Go("x"), to="agent") == Reply("done")
     assert [huh.attempts_left for huh in payloads(seen, Huh)] == [2, 2, 2]
 
 
-async def test_a_dispatch_whose_messages_all_passed_resets_the_attempts(audited: Audited) -> None:
+async def test_a_dispatch_whose_messages_all_passed_resets_the_attempts() -> None:
     seen: list[Any] = []
     script = (BAD, BAD, GOOD, BAD, BAD, GOOD)
-    async with audited(agent(*script, seen=seen), SHOP) as organism:
+    async with open_audited(agent(*script, seen=seen), SHOP) as organism:
         assert await organism.ask(Go("x"), to="agent") == Reply("done")
     assert [huh.attempts_left for huh in payloads(seen, Huh)] == [2, 1, 2, 1]
 
 
-async def test_a_dispatch_that_sent_nothing_resets_nothing(audited: Audited) -> None:
+async def test_a_dispatch_that_sent_nothing_resets_nothing() -> None:
     seen: list[Any] = []
     # the second and the third Huh of one dispatch are read in silence
-    async with audited(agent(BAD * 2, BAD, None, BAD, seen=seen), SHOP) as organism:
+    async with open_audited(agent(BAD * 2, BAD, None, BAD, seen=seen), SHOP) as organism:
         with pytest.raises(ConversationFailed):
             await organism.ask(Go("x"), to="agent")
     assert [huh.attempts_left for huh in payloads(seen, Huh)] == [2, 2, 1]
 
 
-async def test_misroutes_and_rejections_count_together(audited: Audited) -> None:
+async def test_misroutes_and_rejections_count_together() -> None:
     seen: list[Any] = []
     astray = HandlerResponse(Order(1), to="nobody")
-    async with audited(agent(BAD, astray, BAD, seen=seen), SHOP) as organism:
+    async with open_audited(agent(BAD, astray, BAD, seen=seen), SHOP) as organism:
         with pytest.raises(ConversationFailed) as caught:
             await organism.ask(Go("x"), to="agent")
         assert [huh.attempts_left for huh in caught.value.outcome.rejections] == [2, 1, 0]
     assert [type(payload) for payload, _ in seen] == [Go, Huh, SystemError]
 
 
-async def test_each_thread_has_its_own_attempts(audited: Audited) -> None:
+async def test_each_thread_has_its_own_attempts() -> None:
     seen: list[Any] = []
-    async with audited(agent(BAD, BAD, seen=seen), agent_two(seen), SHOP) as organism:
+    async with open_audited(agent(BAD, BAD, seen=seen), agent_two(seen), SHOP) as organism:
         assert await organism.ask(Go("x"), to="agent") == Reply("done")
         assert await organism.ask(Go("x"), to="two") == Reply("done")
     assert [huh.attempts_left for huh in payloads(seen, Huh)] == [2, 1, 2, 1]
@@ -294,7 +231,7 @@ def agent_two(seen: list[Any]) -> ListenerConfig:
     return listener("two", [Go, Huh], act)
 
 
-async def test_the_caller_of_a_sender_with_spent_attempts_is_told_and_may_go_on(audited: Audited) -> None:
+async def test_the_caller_of_a_sender_with_spent_attempts_is_told_and_may_go_on() -> None:
     seen: list[Any] = []
     told: list[SystemError] = []
 
@@ -305,7 +242,7 @@ async def test_the_caller_of_a_sender_with_spent_attempts_is_told_and_may_go_on(
         assert metadata.from_id == "system"
         return HandlerResponse.respond(Reply("it never learnt"))
 
-    async with audited(
+    async with open_audited(
         listener("front", [Go, SystemError], front), agent(BAD, BAD, BAD, seen=seen), SHOP
     ) as organism:
         outcome = await organism.wait(await organism.send(Go("x"), to="front"))
@@ -317,13 +254,13 @@ async def test_the_caller_of_a_sender_with_spent_attempts_is_told_and_may_go_on(
 
 
 async def test_spent_attempts_prune_what_the_sender_had_running(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def hang(payload: Order, metadata: HandlerMetadata) -> None:
-        await trio.sleep_forever()
 
     seen: list[Any] = []
-    async with audited(agent(BAD + GOOD, BAD, BAD, seen=seen), listener("shop", Order, hang)) as organism:
+    async with open_audited(
+        agent(BAD + GOOD, BAD, BAD, seen=seen), listener("shop", Order, hang)
+    ) as organism:
         with pytest.raises(ConversationFailed):
             await organism.ask(Go("x"), to="agent")
         assert trio.current_time() == 0

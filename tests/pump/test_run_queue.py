@@ -13,20 +13,22 @@ from phloem.pump.run_queue import RunQueue
 
 
 class Item:
+    """A delivery; ``line`` None: its listener has no limit."""
+
     def __init__(
-        self, conversation: str, listener: str = "l", name: str = "", thread: Thread | None = None
+        self, conversation: str, line: str | None = None, name: str = "", thread: Thread | None = None
     ) -> None:
         self.conversation: Any = conversation
-        self.listener: Any = listener
+        self.line: Any = line
         self.name = name
-        self.thread = thread or Thread(name, listener, None, 1, lasting=False)
+        self.thread = thread or Thread(name, str(line), None, 1, lasting=False)
         self.order = 0
 
     def __repr__(self) -> str:
         return self.name
 
 
-def everyone(listener: str) -> bool:
+def everyone(line: str | None) -> bool:
     return True
 
 
@@ -60,6 +62,23 @@ def test_a_flooding_conversation_delays_another_by_at_most_one_message(depth_fir
     queue.put([Item("calm", "l3", "calm")])
     taken = [queue.take(everyone), queue.take(everyone)]
     assert "calm" in [item.name for item in taken if item is not None]
+
+
+def test_who_waits_for_a_busy_listener_keeps_its_place_there_whatever_turns_it_has_elsewhere() -> None:
+    queue: RunQueue[Item] = RunQueue(depth_first=False)
+    for flood in ("f1", "f2", "f3"):
+        queue.put([Item(flood, "busy", f"{flood} {n}") for n in range(50)])
+    queue.put([Item("calm", "busy", "calm")])
+    served = []
+    for _ in range(4):
+        queue.put([Item("calm", "quick", "elsewhere")])  # its own quick traffic, while `busy` is busy
+        quick = queue.take(lambda line: line == "quick")
+        assert quick is not None
+        assert quick.name == "elsewhere"
+        item = queue.take(lambda line: line == "busy")  # and now it has room for one
+        assert item is not None
+        served.append(item.conversation)
+    assert served == ["f1", "f2", "f3", "calm"]
 
 
 def test_a_listener_without_room_is_passed_over_and_blocks_nobody() -> None:

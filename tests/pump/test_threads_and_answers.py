@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import trio
@@ -12,71 +9,15 @@ import trio.testing
 
 from phloem.config import ListenerConfig
 from phloem.messages import HandlerMetadata, HandlerResponse
-from phloem.organism import Organism
-
-Audited = Callable[..., AbstractAsyncContextManager[Organism]]
-Handle = Callable[[Any, HandlerMetadata], Awaitable[Any]]
-
-
-@dataclass
-class Ask:
-    text: str
-
-
-@dataclass
-class Reply:
-    text: str
-
-
-@dataclass
-class Aside:
-    text: str
-
-
-async def answer(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(Reply(payload.text))
-
-
-async def hang(payload: Any, metadata: HandlerMetadata) -> None:
-    await trio.sleep_forever()
-
-
-def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
-    return ListenerConfig(name, takes, handler, f"Is {name}.", **more)
-
-
-BACK = listener("back", Ask, answer)
-
-
-def passes_on(to: str | None, seen: list[HandlerMetadata] | None = None) -> Handle:
-    """Forwards what it is asked, and responds with what it is answered."""
-
-    async def front(payload: Ask | Reply, metadata: HandlerMetadata) -> HandlerResponse:
-        if seen is not None:
-            seen.append(metadata)
-        if isinstance(payload, Ask):
-            return HandlerResponse(payload, to=to)
-        return HandlerResponse.respond(payload)
-
-    return front
-
-
-def asks_each(*names: str, answers: list[str], enough: int | None = None) -> Handle:
-    """Asks all of them; responds when it has enough answers, or never."""
-
-    async def front(payload: Ask | Reply, metadata: HandlerMetadata) -> Any:
-        if isinstance(payload, Ask):
-            return [HandlerResponse(Ask(name), to=name) for name in names]
-        answers.append(payload.text)
-        return HandlerResponse.respond(payload) if len(answers) == enough else None
-
-    return front
+from support.auditing import open_audited
+from support.flows import Aside, asks_each, passes_on
+from support.listeners import BACK, Ask, Handle, Reply, answer, hang, listener
 
 
 # -- forward and respond ----------------------------------------------------------------------
-async def test_an_answer_comes_back_to_the_very_thread_that_asked(audited: Audited) -> None:
+async def test_an_answer_comes_back_to_the_very_thread_that_asked() -> None:
     seen: list[HandlerMetadata] = []
-    async with audited(listener("front", [Ask, Reply], passes_on("back", seen)), BACK) as organism:
+    async with open_audited(listener("front", [Ask, Reply], passes_on("back", seen)), BACK) as organism:
         assert await organism.ask(Ask("x"), to="front", sender="console") == Reply("x")
     asked, answered = seen
     assert asked.thread_id == answered.thread_id
@@ -84,7 +25,7 @@ async def test_an_answer_comes_back_to_the_very_thread_that_asked(audited: Audit
     assert (asked.from_id, answered.from_id) == ("console", "back")
 
 
-async def test_a_respond_goes_to_the_caller_and_never_to_whoever_sent_last(audited: Audited) -> None:
+async def test_a_respond_goes_to_the_caller_and_never_to_whoever_sent_last() -> None:
     """a asks b; b asks c; c's answer reaches b `from` c, and b's respond still goes to a."""
     path: list[tuple[str, str]] = []
 
@@ -95,15 +36,15 @@ async def test_a_respond_goes_to_the_caller_and_never_to_whoever_sent_last(audit
 
         return listener(name, [Ask, Reply], noted)
 
-    async with audited(
+    async with open_audited(
         noting("a", passes_on("b")), noting("b", passes_on("c")), noting("c", answer)
     ) as organism:
         assert await organism.ask(Ask("x"), to="a") == Reply("x")
     assert path == [("outside", "a"), ("a", "b"), ("b", "c"), ("c", "b"), ("b", "a")]
 
 
-async def test_a_forward_extends_the_chain(audited: Audited) -> None:
-    async with audited(
+async def test_a_forward_extends_the_chain() -> None:
+    async with open_audited(
         listener("a", [Ask, Reply], passes_on("b")),
         listener("b", [Ask, Reply], passes_on("c")),
         listener("c", Ask, hang),
@@ -119,8 +60,8 @@ async def test_a_forward_extends_the_chain(audited: Audited) -> None:
         ]
 
 
-async def test_the_receipts_thread_is_the_root(audited: Audited) -> None:
-    async with audited(listener("a", Ask, hang), shutdown_grace=0) as organism:
+async def test_the_receipts_thread_is_the_root() -> None:
+    async with open_audited(listener("a", Ask, hang), shutdown_grace=0) as organism:
         receipt = await organism.send(Ask("x"), to="a", sender="console")
         root = next(iter(organism.threads))
         assert (root.id, root.chain, root.conversation) == (
@@ -131,7 +72,7 @@ async def test_the_receipts_thread_is_the_root(audited: Audited) -> None:
 
 
 async def test_several_forwards_make_several_threads_and_their_answers_come_one_after_the_other(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     running = 0
     threads: set[str] = set()
@@ -149,7 +90,7 @@ async def test_several_forwards_make_several_threads_and_their_answers_come_one_
         answers.append(payload.text)
         return HandlerResponse.respond(Reply("all")) if len(answers) == 10 else None
 
-    async with audited(listener("front", [Ask, Reply], front), BACK) as organism:
+    async with open_audited(listener("front", [Ask, Reply], front), BACK) as organism:
         assert await organism.ask(Ask("x"), to="front") == Reply("all")
         assert trio.current_time() == 10
         assert organism.report.handled == 21
@@ -157,15 +98,13 @@ async def test_several_forwards_make_several_threads_and_their_answers_come_one_
     assert len(threads) == 1
 
 
-async def test_two_threads_of_one_listener_run_side_by_side(
-    audited: Audited, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_two_threads_of_one_listener_run_side_by_side(autojump_clock: trio.testing.MockClock) -> None:
     async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
         await trio.sleep(1)
         return HandlerResponse.respond(Reply(metadata.thread_id))
 
     answers: list[str] = []
-    async with audited(
+    async with open_audited(
         listener("front", [Ask, Reply], asks_each("slow", "slow", answers=answers, enough=2)),
         listener("slow", Ask, slow),
     ) as organism:
@@ -174,7 +113,7 @@ async def test_two_threads_of_one_listener_run_side_by_side(
     assert len(set(answers)) == 2
 
 
-async def test_a_forward_without_an_address_goes_to_the_only_taker(audited: Audited) -> None:
+async def test_a_forward_without_an_address_goes_to_the_only_taker() -> None:
     async def front(payload: Ask | Reply, metadata: HandlerMetadata) -> HandlerResponse:
         if isinstance(payload, Ask):
             return HandlerResponse(Aside(payload.text))
@@ -183,11 +122,11 @@ async def test_a_forward_without_an_address_goes_to_the_only_taker(audited: Audi
     async def aside(payload: Aside, metadata: HandlerMetadata) -> HandlerResponse:
         return HandlerResponse.respond(Reply(payload.text))
 
-    async with audited(listener("front", [Ask, Reply], front), listener("b", Aside, aside)) as organism:
+    async with open_audited(listener("front", [Ask, Reply], front), listener("b", Aside, aside)) as organism:
         assert await organism.ask(Ask("x")) == Reply("x")
 
 
-async def test_a_self_call_is_a_call_like_any_other(audited: Audited) -> None:
+async def test_a_self_call_is_a_call_like_any_other() -> None:
     calls: list[tuple[str, bool, str]] = []
 
     async def count(payload: Ask | Reply, metadata: HandlerMetadata) -> HandlerResponse:
@@ -196,7 +135,7 @@ async def test_a_self_call_is_a_call_like_any_other(audited: Audited) -> None:
             return HandlerResponse(Ask(str(int(payload.text) - 1)), to="count")
         return HandlerResponse.respond(Reply(payload.text + "!"))
 
-    async with audited(listener("count", [Ask, Reply], count, is_agent=True)) as organism:
+    async with open_audited(listener("count", [Ask, Reply], count, is_agent=True)) as organism:
         assert await organism.ask(Ask("2"), to="count") == Reply("0!!!")
     assert [(text, own) for text, own, _ in calls] == [
         ("2", False),
@@ -209,8 +148,8 @@ async def test_a_self_call_is_a_call_like_any_other(audited: Audited) -> None:
     assert up == [down[1], down[0]]
 
 
-async def test_a_dot_in_a_name_means_nothing(audited: Audited) -> None:
-    async with audited(
+async def test_a_dot_in_a_name_means_nothing() -> None:
+    async with open_audited(
         listener("a", [Ask, Reply], passes_on("a.b")),
         listener("a.b", [Ask, Reply], passes_on("b")),
         listener("b", [Ask, Reply], passes_on("a.b.b")),
@@ -221,7 +160,7 @@ async def test_a_dot_in_a_name_means_nothing(audited: Audited) -> None:
 
 
 async def test_five_conversations_between_the_same_two_names_have_five_answers_and_share_no_id(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     seen: list[HandlerMetadata] = []
 
@@ -231,7 +170,7 @@ async def test_five_conversations_between_the_same_two_names_have_five_answers_a
         return HandlerResponse.respond(Reply(payload.text))
 
     answers: dict[int, Any] = {}
-    async with audited(
+    async with open_audited(
         listener("front", [Ask, Reply], passes_on("back", seen)), listener("back", Ask, slow)
     ) as organism:
 
@@ -248,31 +187,29 @@ async def test_five_conversations_between_the_same_two_names_have_five_answers_a
 
 
 # -- the root ---------------------------------------------------------------------------------
-async def test_a_root_response_is_read_by_what_its_listener_declares(audited: Audited) -> None:
-    async with audited(listener("back", Ask, answer, responds_with=[Aside, Reply])) as organism:
+async def test_a_root_response_is_read_by_what_its_listener_declares() -> None:
+    async with open_audited(listener("back", Ask, answer, responds_with=[Aside, Reply])) as organism:
         assert await organism.ask(Ask("x"), to="back") == Reply("x")
 
 
-async def test_ask_returns_the_first_of_several_root_responses_and_the_outcome_has_all(
-    audited: Audited,
-) -> None:
+async def test_ask_returns_the_first_of_several_root_responses_and_the_outcome_has_all() -> None:
     async def many(payload: Ask, metadata: HandlerMetadata) -> list[HandlerResponse]:
         return [HandlerResponse.respond(Reply(text)) for text in "abc"]
 
-    async with audited(listener("many", Ask, many)) as organism:
+    async with open_audited(listener("many", Ask, many)) as organism:
         assert await organism.ask(Ask("x"), to="many") == Reply("a")
         outcome = await organism.wait(await organism.send(Ask("x"), to="many"))
         assert outcome.payloads == (Reply("a"), Reply("b"), Reply("c"))
 
 
 async def test_ask_returns_at_the_conversations_end_and_not_before(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
         await trio.sleep(5)
         return HandlerResponse.respond(Reply("slow"))
 
-    async with audited(
+    async with open_audited(
         listener("slow", Ask, slow, broadcast=True), listener("quick", Ask, answer, broadcast=True)
     ) as organism:
         assert await organism.ask(Ask("quick")) == Reply("quick")
@@ -296,23 +233,23 @@ def twins(log: list[tuple[str, str]], **more: Any) -> list[ListenerConfig]:
     return [listener("twin", [Ask, Reply], twin(which), broadcast=True, **more) for which in ("one", "two")]
 
 
-async def test_an_address_of_twins_means_all_of_them_and_each_has_its_own_answer(audited: Audited) -> None:
+async def test_an_address_of_twins_means_all_of_them_and_each_has_its_own_answer() -> None:
     log: list[tuple[str, str]] = []
-    async with audited(*twins(log, is_agent=True, peers=["back"]), BACK) as organism:
+    async with open_audited(*twins(log, is_agent=True, peers=["back"]), BACK) as organism:
         outcome = await organism.wait(await organism.send(Ask("x"), to="twin"))
         assert sorted(payload.text for payload in outcome.payloads) == ["one, twin", "two, twin"]
         assert set(organism.listeners) == {"twin", "twin#2", "back"}
     assert len(set(log)) == 2
 
 
-async def test_from_says_the_common_name_and_the_ledger_tells_twins_apart(audited: Audited) -> None:
+async def test_from_says_the_common_name_and_the_ledger_tells_twins_apart() -> None:
     senders: list[str] = []
 
     async def front(payload: Ask | Reply, metadata: HandlerMetadata) -> Any:
         senders.append(metadata.from_id)
         return HandlerResponse(payload, to="TWIN") if isinstance(payload, Ask) else None
 
-    async with audited(
+    async with open_audited(
         listener("front", [Ask, Reply], front, is_agent=True, peers=["twin"]), *twins([]), BACK
     ) as organism:
         await organism.wait(await organism.send(Ask("x"), to="front"))
@@ -321,7 +258,7 @@ async def test_from_says_the_common_name_and_the_ledger_tells_twins_apart(audite
     assert senders == ["outside", "twin", "twin"]
 
 
-async def test_twins_have_a_limit_each(audited: Audited, autojump_clock: trio.testing.MockClock) -> None:
+async def test_twins_have_a_limit_each(autojump_clock: trio.testing.MockClock) -> None:
     running: dict[str, int] = {"one": 0, "two": 0}
     most = 0
 
@@ -336,7 +273,7 @@ async def test_twins_have_a_limit_each(audited: Audited, autojump_clock: trio.te
 
         return work
 
-    async with audited(
+    async with open_audited(
         *[listener("twin", Ask, twin(which), broadcast=True, max_concurrent=1) for which in running]
     ) as organism:
         for _ in range(3):
@@ -345,11 +282,11 @@ async def test_twins_have_a_limit_each(audited: Audited, autojump_clock: trio.te
         assert (trio.current_time(), most) == (3, 2)
 
 
-async def test_an_address_reaches_only_the_twins_that_take_the_payload(audited: Audited) -> None:
+async def test_an_address_reaches_only_the_twins_that_take_the_payload() -> None:
     async def other(payload: Aside, metadata: HandlerMetadata) -> HandlerResponse:
         return HandlerResponse.respond(payload)
 
-    async with audited(
+    async with open_audited(
         listener("twin", Ask, answer, broadcast=True), listener("twin", Aside, other, broadcast=True)
     ) as organism:
         assert await organism.ask(Aside("x"), to="twin") == Aside("x")

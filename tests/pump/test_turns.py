@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import annotated_types
 import pytest
 import trio
 import trio.testing
@@ -18,51 +14,16 @@ from phloem.errors import (
     OrganismClosed,
 )
 from phloem.messages import Cause, ConversationState, HandlerMetadata, HandlerResponse, Huh, Outcome
-from phloem.organism import Conversation, Organism
-
-Audited = Callable[..., AbstractAsyncContextManager[Organism]]
-
-
-@dataclass
-class Ask:
-    text: str
-
-
-@dataclass
-class Reply:
-    text: str
-
-
-@dataclass
-class Order:
-    amount: Annotated[int, annotated_types.Ge(1)]
-
-
-def listener(name: str, takes: Any, handler: Any, **more: Any) -> ListenerConfig:
-    return ListenerConfig(name, takes, handler, f"Is {name}.", **more)
-
-
-async def answer(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
-    return HandlerResponse.respond(Reply(payload.text))
-
-
-async def hang(payload: Any, metadata: HandlerMetadata) -> None:
-    await trio.sleep_forever()
-
-
-BACK = listener("back", Ask, answer)
-HANG = listener("hang", Ask, hang)
+from phloem.organism import Conversation
+from support.auditing import open_audited
+from support.listeners import BACK, HANG, SLOW, Ask, Reply, hang, listener, slow
+from support.shop import Order
 
 
 # -- cuts -------------------------------------------------------------------------------------
-async def test_cancelling_an_ask_cuts_its_turn_only(
-    autojump_clock: trio.testing.MockClock, audited: Audited
-) -> None:
-    async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
-        await trio.sleep(5)
-        return HandlerResponse.respond(Reply(payload.text))
+async def test_cancelling_an_ask_cuts_its_turn_only(autojump_clock: trio.testing.MockClock) -> None:
 
-    async with audited(HANG, listener("slow", Ask, slow)) as organism:
+    async with open_audited(HANG, SLOW) as organism:
         async with organism.open_conversation() as conversation:
             other = await conversation.send(Ask("other"), to="slow")
             with trio.move_on_after(1) as scope:
@@ -74,7 +35,7 @@ async def test_cancelling_an_ask_cuts_its_turn_only(
 
 
 async def test_cancelling_a_queued_ask_leaves_nothing_in_its_threads_line(
-    autojump_clock: trio.testing.MockClock, audited: Audited
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     seen: list[str] = []
 
@@ -84,7 +45,7 @@ async def test_cancelling_a_queued_ask_leaves_nothing_in_its_threads_line(
         return HandlerResponse.respond(Reply(payload.text))
 
     async with (
-        audited(listener("slow", Ask, slow)) as organism,
+        open_audited(listener("slow", Ask, slow)) as organism,
         organism.open_conversation() as conversation,
     ):
         await conversation.send(Ask("first"), to="slow")
@@ -96,18 +57,15 @@ async def test_cancelling_a_queued_ask_leaves_nothing_in_its_threads_line(
 
 
 async def test_cancelling_a_queued_ask_lets_the_next_turn_on_its_thread_come_forward(
-    audited: Audited, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
-        await trio.sleep(5)
-        return HandlerResponse.respond(Reply(payload.text))
 
     async def impatient(conversation: Conversation) -> None:
         with trio.move_on_after(1) as scope:
             await conversation.ask(Ask("first"), to="slow")
         assert scope.cancelled_caught
 
-    async with audited(listener("slow", Ask, slow, max_concurrent=1)) as organism:
+    async with open_audited(listener("slow", Ask, slow, max_concurrent=1)) as organism:
         await organism.send(Ask("keeps it busy"), to="slow")
         async with organism.open_conversation() as conversation, trio.open_nursery() as nursery:
             nursery.start_soon(impatient, conversation)
@@ -118,10 +76,10 @@ async def test_cancelling_a_queued_ask_lets_the_next_turn_on_its_thread_come_for
 
 
 async def test_a_killed_block_ends_its_turns_and_refuses_later_ones(
-    autojump_clock: trio.testing.MockClock, audited: Audited
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     outcomes: list[Outcome] = []
-    async with audited(HANG, BACK, outcomes=outcomes) as organism:
+    async with open_audited(HANG, BACK, outcomes=outcomes) as organism:
         async with organism.open_conversation() as conversation:
             receipt = await conversation.send(Ask("x"), to="hang")
             assert await organism.kill(conversation.id)
@@ -136,10 +94,10 @@ async def test_a_killed_block_ends_its_turns_and_refuses_later_ones(
 
 
 async def test_a_turn_that_its_caller_cancelled_does_not_make_the_block_fail(
-    autojump_clock: trio.testing.MockClock, audited: Audited
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     outcomes: list[Outcome] = []
-    async with audited(HANG, BACK, outcomes=outcomes) as organism:
+    async with open_audited(HANG, BACK, outcomes=outcomes) as organism:
         async with organism.open_conversation() as conversation:
             with trio.move_on_after(1):
                 await conversation.ask(Ask("x"), to="hang")
@@ -147,9 +105,9 @@ async def test_a_turn_that_its_caller_cancelled_does_not_make_the_block_fail(
         assert [outcome.state for outcome in outcomes] == [ConversationState.COMPLETED]
 
 
-async def test_an_idle_block_that_is_killed_takes_no_more(audited: Audited) -> None:
+async def test_an_idle_block_that_is_killed_takes_no_more() -> None:
     outcomes: list[Outcome] = []
-    async with audited(BACK, outcomes=outcomes) as organism:
+    async with open_audited(BACK, outcomes=outcomes) as organism:
         async with organism.open_conversation() as conversation:
             assert await organism.kill(conversation.id)
             with pytest.raises(ConversationFailed):
@@ -158,12 +116,10 @@ async def test_an_idle_block_that_is_killed_takes_no_more(audited: Audited) -> N
         assert not await organism.kill(conversation.id)
 
 
-async def test_an_open_idle_block_does_not_hold_up_a_drain(
-    autojump_clock: trio.testing.MockClock, audited: Audited
-) -> None:
+async def test_an_open_idle_block_does_not_hold_up_a_drain(autojump_clock: trio.testing.MockClock) -> None:
     outcomes: list[Outcome] = []
     async with (
-        audited(BACK, outcomes=outcomes) as organism,
+        open_audited(BACK, outcomes=outcomes) as organism,
         organism.open_conversation() as conversation,
     ):
         await conversation.ask(Ask("x"), to="back")
@@ -175,12 +131,10 @@ async def test_an_open_idle_block_does_not_hold_up_a_drain(
     assert [outcome.state for outcome in outcomes] == [ConversationState.COMPLETED]
 
 
-async def test_shutdown_drains_the_turns_of_a_block(
-    autojump_clock: trio.testing.MockClock, audited: Audited
-) -> None:
+async def test_shutdown_drains_the_turns_of_a_block(autojump_clock: trio.testing.MockClock) -> None:
     outcomes: list[Outcome] = []
     async with (
-        audited(HANG, outcomes=outcomes) as organism,
+        open_audited(HANG, outcomes=outcomes) as organism,
         organism.open_conversation() as conversation,
     ):
         receipt = await conversation.send(Ask("x"), to="hang")
@@ -199,9 +153,9 @@ def chain() -> ListenerConfig:
     return listener("chain", Ask, go)
 
 
-async def test_messages_count_over_the_block_and_overrunning_them_ends_it(audited: Audited) -> None:
+async def test_messages_count_over_the_block_and_overrunning_them_ends_it() -> None:
     outcomes: list[Outcome] = []
-    async with audited(BACK, outcomes=outcomes) as organism:
+    async with open_audited(BACK, outcomes=outcomes) as organism:
         async with organism.open_conversation(budgets=Budgets(messages=3)) as conversation:
             for _ in range(3):
                 await conversation.ask(Ask("x"), to="back")
@@ -215,9 +169,9 @@ async def test_messages_count_over_the_block_and_overrunning_them_ends_it(audite
         assert organism.report.handled == 3
 
 
-async def test_hops_count_per_turn_and_overrunning_them_ends_the_turn(audited: Audited) -> None:
+async def test_hops_count_per_turn_and_overrunning_them_ends_the_turn() -> None:
     async with (
-        audited(chain()) as organism,
+        open_audited(chain()) as organism,
         organism.open_conversation(budgets=Budgets(hops=4)) as conversation,
     ):
         for _ in range(3):
@@ -229,13 +183,13 @@ async def test_hops_count_per_turn_and_overrunning_them_ends_the_turn(audited: A
         assert (await organism.wait(receipt)).state is ConversationState.COMPLETED
 
 
-async def test_seconds_count_per_turn(autojump_clock: trio.testing.MockClock, audited: Audited) -> None:
+async def test_seconds_count_per_turn(autojump_clock: trio.testing.MockClock) -> None:
     async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
         await trio.sleep(float(payload.text))
         return HandlerResponse.respond(Reply(payload.text))
 
     async with (
-        audited(listener("slow", Ask, slow)) as organism,
+        open_audited(listener("slow", Ask, slow)) as organism,
         organism.open_conversation(budgets=Budgets(seconds=3)) as conversation,
     ):
         for _ in range(3):
@@ -247,17 +201,17 @@ async def test_seconds_count_per_turn(autojump_clock: trio.testing.MockClock, au
         assert await conversation.ask(Ask("2"), to="slow") == Reply("2")
 
 
-async def test_the_messages_of_a_call_count_for_its_turn(audited: Audited) -> None:
-    async with audited(chain()) as organism, organism.open_conversation() as conversation:
+async def test_the_messages_of_a_call_count_for_its_turn() -> None:
+    async with open_audited(chain()) as organism, organism.open_conversation() as conversation:
         receipt = await conversation.send(Ask("4"), to="chain", budgets=Budgets(messages=3))
         assert (await organism.wait(receipt)).state is ConversationState.OUT_OF_BUDGET
         receipt = await conversation.send(Ask("4"), to="chain", budgets=Budgets(messages=4))
         assert (await organism.wait(receipt)).state is ConversationState.COMPLETED
 
 
-async def test_depth_counts_over_the_block_and_overrunning_it_ends_it(audited: Audited) -> None:
+async def test_depth_counts_over_the_block_and_overrunning_it_ends_it() -> None:
     async with (
-        audited(chain(), BACK) as organism,
+        open_audited(chain(), BACK) as organism,
         organism.open_conversation(budgets=Budgets(depth=3)) as conversation,
     ):
         receipt = await conversation.send(Ask("4"), to="chain")
@@ -266,14 +220,14 @@ async def test_depth_counts_over_the_block_and_overrunning_it_ends_it(audited: A
             await conversation.ask(Ask("x"), to="back")
 
 
-async def test_the_depth_of_a_call_ends_its_turn_only(audited: Audited) -> None:
-    async with audited(chain(), BACK) as organism, organism.open_conversation() as conversation:
+async def test_the_depth_of_a_call_ends_its_turn_only() -> None:
+    async with open_audited(chain(), BACK) as organism, organism.open_conversation() as conversation:
         receipt = await conversation.send(Ask("4"), to="chain", budgets=Budgets(depth=3))
         assert (await organism.wait(receipt)).state is ConversationState.OUT_OF_BUDGET
         assert await conversation.ask(Ask("x"), to="back") == Reply("x")
 
 
-async def test_a_turn_after_spent_attempts_is_a_new_call_with_attempts_of_its_own(audited: Audited) -> None:
+async def test_a_turn_after_spent_attempts_is_a_new_call_with_attempts_of_its_own() -> None:
     """The lasting thread stays, but the call on it ended with its attempts; a later one may err again."""
     told: list[int] = []
 
@@ -285,7 +239,7 @@ async def test_a_turn_after_spent_attempts_is_a_new_call_with_attempts_of_its_ow
         return b"<Order><Amount>0</Amount></Order>"
 
     async with (
-        audited(listener("careless", [Ask, Huh], careless), listener("shop", Order, hang)) as organism,
+        open_audited(listener("careless", [Ask, Huh], careless), listener("shop", Order, hang)) as organism,
         organism.open_conversation() as conversation,
     ):
         with pytest.raises(ConversationFailed):
@@ -297,14 +251,11 @@ async def test_a_turn_after_spent_attempts_is_a_new_call_with_attempts_of_its_ow
 
 # -- cancelled while blocked ------------------------------------------------------------------
 async def test_cancelling_a_wait_for_a_turn_ends_the_waiting_only(
-    autojump_clock: trio.testing.MockClock, audited: Audited
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
-        await trio.sleep(5)
-        return HandlerResponse.respond(Reply(payload.text))
 
     async with (
-        audited(listener("slow", Ask, slow)) as organism,
+        open_audited(SLOW) as organism,
         organism.open_conversation() as conversation,
     ):
         receipt = await conversation.send(Ask("x"), to="slow")
@@ -314,9 +265,9 @@ async def test_cancelling_a_wait_for_a_turn_ends_the_waiting_only(
         assert (await organism.wait(receipt)).payloads == (Reply("x"),)
 
 
-async def test_a_send_that_is_cancelled_at_once_accepted_nothing(audited: Audited) -> None:
+async def test_a_send_that_is_cancelled_at_once_accepted_nothing() -> None:
     async with (
-        audited(BACK) as organism,
+        open_audited(BACK) as organism,
         organism.open_conversation() as conversation,
     ):
         with trio.CancelScope() as scope:
@@ -329,10 +280,10 @@ async def test_a_send_that_is_cancelled_at_once_accepted_nothing(audited: Audite
 
 
 async def test_cancelling_the_end_of_a_block_kills_what_it_waits_for(
-    autojump_clock: trio.testing.MockClock, audited: Audited
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     outcomes: list[Outcome] = []
-    async with audited(HANG, outcomes=outcomes) as organism:
+    async with open_audited(HANG, outcomes=outcomes) as organism:
         with trio.move_on_after(2) as scope:
             async with organism.open_conversation() as conversation:
                 await conversation.send(Ask("x"), to="hang")

@@ -11,18 +11,12 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from phloem.config import WireLimits
-from phloem.errors import InvalidMessage
-from phloem.messages import Fault
 from phloem.wire.envelope import NAMESPACE, Envelope, EnvelopeReader, is_envelope, write_envelope
 from phloem.wire.parsing import Parser, canonical, is_xml_text
 from phloem.wire.text import escaped
+from support.wire import fault_of
 
 META = "<meta><from>console</from></meta>"
-
-
-@pytest.fixture(scope="module")
-def parser() -> Parser:
-    return Parser(WireLimits())
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +26,6 @@ def reader() -> EnvelopeReader:
 
 def message(body: str) -> str:
     return f'<message xmlns="{NAMESPACE}">{body}</message>'
-
-
-def fault_of(call: Callable[[], object]) -> Fault:
-    with pytest.raises(InvalidMessage) as caught:
-        call()
-    (fault,) = caught.value.faults
-    return fault
 
 
 @pytest.fixture(scope="module")

@@ -8,25 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from phloem.config import WireLimits
-from phloem.errors import InvalidMessage
 from phloem.messages import Fault
 from phloem.wire.parsing import Parser
-
-
-@pytest.fixture(scope="module")
-def parser() -> Parser:
-    return Parser(WireLimits())
-
-
-def fault_of(call: Callable[[], object]) -> Fault:
-    with pytest.raises(InvalidMessage) as caught:
-        call()
-    (fault,) = caught.value.faults
-    return fault
-
-
-def refusal(parser: Parser, data: bytes | str) -> Fault:
-    return fault_of(lambda: parser.parse(data))
+from support.wire import fault_of, refusal
 
 
 def quickly(call: Callable[[], object]) -> Fault:

@@ -15,30 +15,10 @@ from phloem.errors import InvalidMessage
 from phloem.messages import Fault
 from phloem.wire.parsing import Element, Parser, canonical, is_xml_text
 from phloem.wire.text import escaped
+from support.wire import fault_of, refusal
 
 XML_TEXT = st.text(alphabet=st.characters(codec="utf-8").filter(is_xml_text), max_size=40)
 SAMPLE = '<Note><Title>a &amp; b</Title><Body kind="x">é<![CDATA[<]]> ü</Body><Empty/></Note>'
-
-
-@pytest.fixture(scope="module")
-def parser() -> Parser:
-    return Parser(WireLimits())
-
-
-def fault_of(call: Callable[[], object]) -> Fault:
-    with pytest.raises(InvalidMessage) as caught:
-        call()
-    (fault,) = caught.value.faults
-    assert fault.path
-    assert fault.found
-    assert fault.expected
-    assert is_xml_text(str(fault))
-    assert len(str(fault)) < 700
-    return fault
-
-
-def refusal(parser: Parser, data: bytes | str) -> Fault:
-    return fault_of(lambda: parser.parse(data))
 
 
 # -- what is refused, and by which code -------------------------------------------------------

@@ -2,56 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-
 import pytest
 
 from phloem.config import WireLimits
-from phloem.errors import InvalidMessage
 from phloem.messages import Fault
-from phloem.wire.envelope import NAMESPACE, is_envelope
-from phloem.wire.parsing import Parser, is_xml_text
+from phloem.wire.envelope import is_envelope
+from phloem.wire.parsing import Parser
 from phloem.wire.repair import Mended, read_document
+from support.wire import Known, fault_of, leaf, message, node
 
 LIMITS = WireLimits()
-
-
-@dataclass
-class Node:
-    """A dataclass of text fields, as a contract would hand it in."""
-
-    tag: str
-    order: Sequence[str] = ()
-    leaf: bool = False
-    fixed: bool = True
-
-    def child(self, tag: str) -> Node | None:
-        return Node(tag, leaf=True) if tag in self.order else None
-
-
-class Known:
-    def shape_of(self, tag: str) -> Node | None:
-        return {"Note": Node("Note", ("Title", "Body")), "Ping": Node("Ping")}.get(tag)
-
-    def tags(self) -> Iterable[str]:
-        return ("Note", "Ping")
+KNOWN = Known({"Note": node("Note", leaf("Title"), leaf("Body")), "Ping": node("Ping")})
 
 
 def read(data: bytes | str, *, from_model: bool = False) -> Mended:
-    return read_document(Parser(LIMITS), data, Known(), from_model=from_model)
+    return read_document(Parser(LIMITS), data, KNOWN, from_model=from_model)
 
 
-def fault_of(data: bytes | str, *, from_model: bool = False) -> Fault:
-    with pytest.raises(InvalidMessage) as caught:
-        read(data, from_model=from_model)
-    (fault,) = caught.value.faults
-    assert is_xml_text(str(fault))
-    return fault
-
-
-def message(*payloads: str) -> str:
-    return f'<message xmlns="{NAMESPACE}"><meta><from>a</from></meta>{"".join(payloads)}</message>'
+def refusal(data: bytes | str, *, from_model: bool = False) -> Fault:
+    return fault_of(lambda: read(data, from_model=from_model))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +47,7 @@ def test_fences_and_prose_around_one_payload_of_a_model_go(
     assert [mend.what for mend in mended.mends if mend.what in ("prose", "fence")] == what
     assert read(data.encode(), from_model=True).mends == mended.mends
     if what:
-        fault_of(data)
+        refusal(data)
 
 
 def test_prose_around_an_envelope_goes_too() -> None:
@@ -117,4 +86,4 @@ def test_prose_around_an_envelope_goes_too() -> None:
     ],
 )
 def test_what_a_model_wrote_is_refused_where_it_is_not_one_payload(data: bytes | str, code: str) -> None:
-    assert fault_of(data, from_model=True).code == code
+    assert refusal(data, from_model=True).code == code

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import assume, given
@@ -13,47 +11,11 @@ from hypothesis import strategies as st
 from phloem.config import WireLimits
 from phloem.errors import InvalidMessage
 from phloem.messages import Fault
-from phloem.wire.envelope import NAMESPACE, EnvelopeReader, write_envelope
+from phloem.wire.envelope import EnvelopeReader, write_envelope
 from phloem.wire.parsing import Element, Parser, canonical, is_xml_text
 from phloem.wire.repair import Mended, read_document
 from phloem.wire.text import escaped
-
-
-@dataclass
-class Node:
-    """A shape as a contract would hand it in."""
-
-    tag: str
-    inner: dict[str, Node] = field(default_factory=dict)
-    fixed: bool = True
-    leaf: bool = False
-
-    @property
-    def order(self) -> Sequence[str]:
-        return list(self.inner)
-
-    def child(self, tag: str) -> Node | None:
-        return self.inner.get(tag)
-
-
-@dataclass
-class Known:
-    shapes: Mapping[str, Node]
-
-    def shape_of(self, tag: str) -> Node | None:
-        return self.shapes.get(tag)
-
-    def tags(self) -> Iterable[str]:
-        return self.shapes.keys()
-
-
-def node(tag: str, *inner: Node, fixed: bool = True) -> Node:
-    return Node(tag, {one.tag: one for one in inner}, fixed)
-
-
-def leaf(tag: str) -> Node:
-    return Node(tag, leaf=True)
-
+from support.wire import Known, fault_of, leaf, message, node
 
 TREE = node("Tree", leaf("Label"))
 TREE.inner["Child"] = TREE  # a payload that contains itself
@@ -69,16 +31,8 @@ def read(data: bytes | str, *, from_model: bool = False, shapes: Known = KNOWN) 
     return read_document(Parser(LIMITS), data, shapes, from_model=from_model)
 
 
-def fault_of(data: bytes | str, *, from_model: bool = False) -> Fault:
-    with pytest.raises(InvalidMessage) as caught:
-        read(data, from_model=from_model)
-    (fault,) = caught.value.faults
-    assert is_xml_text(str(fault))
-    return fault
-
-
-def message(*payloads: str) -> str:
-    return f'<message xmlns="{NAMESPACE}"><meta><from>a</from></meta>{"".join(payloads)}</message>'
+def refusal(data: bytes | str, *, from_model: bool = False) -> Fault:
+    return fault_of(lambda: read(data, from_model=from_model))
 
 
 # -- text in a leaf ---------------------------------------------------------------------------
@@ -190,7 +144,7 @@ def test_raw_ampersands_and_less_thans_give_the_intended_text(texts: list[str], 
     ],
 )
 def test_what_is_not_certain_goes_back(document: str, code: str) -> None:
-    assert fault_of(document).code == code
+    assert refusal(document).code == code
 
 
 BROKEN = "<Note><Title>AT&T</Title><Body>a < b</Body><Lines><Str>&nbsp;</Str></Lines></Note>"
@@ -202,7 +156,7 @@ BROKEN = "<Note><Title>AT&T</Title><Body>a < b</Body><Lines><Str>&nbsp;</Str></L
 @pytest.mark.parametrize("from_model", [False, True])
 def test_a_truncated_document_is_never_mended(document: str, from_model: bool) -> None:
     for cut in range(len(document)):
-        fault_of(document[:cut], from_model=from_model)
+        refusal(document[:cut], from_model=from_model)
     if from_model or "`" not in document:
         assert len(read(document, from_model=from_model).mends) >= 3
 
@@ -219,7 +173,7 @@ def test_duplicates_and_unknown_elements_are_left_for_the_decoder_to_refuse() ->
 
 
 def test_a_deep_broken_document_is_refused_and_not_followed_down() -> None:
-    assert fault_of("<Tree>" + "<Child>" * 10_000 + "<Label>&</Label>").code == "too-large"
+    assert refusal("<Tree>" + "<Child>" * 10_000 + "<Label>&</Label>").code == "too-large"
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,8 @@ class Carriers:
         """Queue a failed delivery again after a pause. It keeps its thread meanwhile, and no slot."""
         listener = delivery.listener
         cause = self._cause(delivery, verdict)
-        delay = min(listener.retry_max_delay, listener.retry_base_delay * 2.0 ** (delivery.attempt - 1))
+        doublings = min(delivery.attempt - 1, 60)  # more would overflow, long after any maximum
+        delay = min(listener.retry_max_delay, listener.retry_base_delay * 2.0**doublings)
         delay *= 0.5 + 0.5 * self._random.random()  # jitter: what failed together need not return together
         self._observer.retrying(delivery, cause, delay)
         slept = False

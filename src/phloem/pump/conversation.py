@@ -37,6 +37,7 @@ class Delivery:
         "ending",
         "hops",
         "id",
+        "line",
         "listener",
         "order",
         "payload",
@@ -68,6 +69,7 @@ class Delivery:
         self.sender, self.hops, self.trail = sender, hops, trail
         self.attempt = 1
         self.order = 0
+        self.line = listener if listener.max_concurrent is not None else None  # where the run queue keeps it
         self.tells: int | None = None  # the fault that this notice tells of
         self.ending: Ending | None = None
         self.running = False

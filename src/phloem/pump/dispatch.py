@@ -6,7 +6,7 @@ verdict means for the books is ``settling``'s. Called by the pump's carriers onl
 
 from __future__ import annotations
 
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final, final
 
 import trio
@@ -17,7 +17,7 @@ from phloem.messages import HandlerMetadata
 from .conversation import Delivery
 from .observer import Observer
 
-__all__ = ["OVERRAN", "context_for", "current_dispatch", "enter", "why"]
+__all__ = ["OVERRAN", "callers_context", "context_for", "current_dispatch", "enter", "why"]
 
 
 @final
@@ -37,6 +37,16 @@ def current_dispatch(pump: object) -> Delivery | None:
     if delivery is None or delivery.conversation.pump is not pump or delivery.ending is not None:
         return None
     return delivery
+
+
+def callers_context() -> Context:
+    """What a conversation keeps of its caller's context: all but the dispatch that it may stand in.
+
+    A chain of conversations, each begun by a handler of the last, would else keep them all alive.
+    """
+    context = copy_context()
+    context.run(_running.set, None)
+    return context
 
 
 def context_for(delivery: Delivery) -> Context:

@@ -7,7 +7,6 @@ by the organism's front door only.
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
 
@@ -23,11 +22,12 @@ from phloem.errors import (
     SenderRefused,
     WouldDeadlock,
 )
+from phloem.guarding import Raised, attempted
 from phloem.messages import SYSTEM, Cause, ConversationState, Outcome
 from phloem.wire.parsing import first_bad_char, printable, quoted
 
 from .conversation import Conversation, Turn
-from .dispatch import current_dispatch
+from .dispatch import callers_context, current_dispatch
 from .pipeline import ORIGINAL, Checked, Refused
 from .pump import Pump
 
@@ -90,7 +90,7 @@ class Door:
             finally:
                 if not seated:
                     intake.give_back()
-            context = contextvars.copy_context()
+            context = callers_context()
             found = core.open_conversation(sender, self.budgets(budgets), context, lasting=False)
             turn = found.open_turn(None)
         else:
@@ -113,7 +113,8 @@ class Door:
             try:
                 return self._core.pipeline.from_payload(payload, to, None)
             except InvalidMessage as invalid:
-                text, tag = printable(repr(payload), ORIGINAL), type(payload).__name__
+                tag, shown = type(payload).__name__, attempted(repr, payload)  # its class's own code
+                text = tag if isinstance(shown, Raised) else printable(shown, ORIGINAL)
                 return [Refused(invalid.faults, text, tag=tag, to=to)]
 
         return examine
@@ -124,7 +125,7 @@ class Door:
         async def examine() -> list[Checked]:
             pipeline, observer = self._core.pipeline, self._pump.observer
             try:
-                root, mends = await self._pump.intake.read(xml)
+                root, mends = await self._pump.intake.read(xml, may_wait=not self.inside)
                 if mends:
                     observer.mended(sender, [f"{mend.what} at {mend.path}" for mend in mends])
                 claimed, to, payloads = pipeline.open_document(root)

@@ -100,12 +100,13 @@ class Intake:
             self._seats.close()
             self._slot.close()
 
-    async def read(self, data: bytes | str) -> tuple[Element, tuple[Mend, ...]]:
+    async def read(self, data: bytes | str, *, may_wait: bool) -> tuple[Element, tuple[Mend, ...]]:
         """The document as a tree, mended where it may be. A checkpoint only if it is long.
 
+        Who may not wait (a handler, which holds a slot that others wait for) has it read at once.
         Raises InvalidMessage, and OrganismClosed if the door closes before its turn has come.
         """
-        if len(data) < self._long:
+        if len(data) < self._long or not may_wait:
             return self._pipeline.read_bytes(data)
         token = await self._take_slot()
         try:

@@ -1,9 +1,11 @@
 """Whose turn it is: breadth-first or depth-first, fair between conversations.
 
-Decides which waiting delivery goes next, given which listeners have room. Kept per
-listener, so that a busy listener's line costs nothing to pass over; conversations take
-turns over all listeners, so one that floods the queue delays another by at most one
-message. Pure: knows nothing of limiters, tasks or time. The pump alone calls it.
+Decides which waiting delivery goes next, given which lines have room. Listeners with a
+limit of their own have a line each, so that a busy one's costs nothing to pass over; all
+others share one. Conversations take turns over all lines with room, so one that floods the
+queue delays another by at most one message; and whoever waits for a busy listener keeps its
+place there, whatever turns it has elsewhere. Pure: knows nothing of limiters, tasks or time.
+The pump alone calls it.
 
 A thread has at most one delivery in here (or running): the rest stand in the thread's own
 line and come forward one by one as it is released.
@@ -26,7 +28,7 @@ class Queued(Protocol):
     thread: Thread
     order: int  # the queue's own stamp
     conversation: Any  # the key that turns are taken by; compared by identity
-    listener: Any  # the key that lines are kept by; compared by identity
+    line: Any  # the key that lines are kept by: a listener with a limit, or None
 
 
 D = TypeVar("D", bound=Queued)
@@ -34,7 +36,7 @@ D = TypeVar("D", bound=Queued)
 
 @final
 class _Share(Generic[D]):
-    """What one conversation has waiting for one listener; ``turn`` says since when."""
+    """What one conversation has waiting in one line; ``turn`` says since when it waits for its turn."""
 
     __slots__ = ("turn", "waiting")
 
@@ -49,9 +51,9 @@ class RunQueue(Generic[D]):
 
     def __init__(self, *, depth_first: bool) -> None:
         self._depth_first: Final = depth_first
-        # listener -> conversation -> share, ordered by turn: its head is the one that waits longest
+        # line -> conversation -> share, ordered by turn: its head is the one that waits longest
         self._lines: dict[Any, OrderedDict[Any, _Share[D]]] = {}
-        self._where: dict[Any, dict[Any, _Share[D]]] = {}  # conversation -> listener -> the same shares
+        self._where: dict[Any, dict[Any, _Share[D]]] = {}  # conversation -> line -> the same shares
         self._lone: D | None = None  # the only one that waits: it needs no line and no turn
         self._turn = 0
         self._order = 0
@@ -107,10 +109,10 @@ class RunQueue(Generic[D]):
             self._remove(delivery)
 
     def take(self, has_room: Callable[[Any], bool]) -> D | None:
-        """The next delivery among listeners that have room, or None. It leaves the queue."""
+        """The next delivery among lines that have room, or None. It leaves the queue."""
         lone = self._lone
         if lone is not None:
-            if not has_room(lone.listener):
+            if not has_room(lone.line):
                 return None
             self._lone = None
             return lone
@@ -118,9 +120,9 @@ class RunQueue(Generic[D]):
             return None
         first: _Share[D] | None = None
         whose: Any = None
-        for listener, line in self._lines.items():
+        for key, line in self._lines.items():
             conversation, share = next(iter(line.items()))
-            if (first is None or share.turn < first.turn) and has_room(listener):
+            if (first is None or share.turn < first.turn) and has_room(key):
                 first, whose = share, conversation
         if first is None:
             return None
@@ -128,56 +130,59 @@ class RunQueue(Generic[D]):
         delivery = self._head(first) if len(shares) == 1 else self._best_of(shares, has_room)
         self._remove(delivery)
         if shares:
-            self._to_the_end(whose, shares)
+            self._to_the_end(whose, shares, delivery.line, has_room)
         return delivery
 
     def _best_of(self, shares: dict[Any, _Share[D]], has_room: Callable[[Any], bool]) -> D:
-        """The conversation's oldest (depth-first: newest) among listeners that have room."""
-        heads = [self._head(share) for listener, share in shares.items() if has_room(listener)]
+        """The conversation's oldest (depth-first: newest) in lines that have room."""
+        heads = [self._head(share) for key, share in shares.items() if has_room(key)]
         pick = max if self._depth_first else min
         return pick(heads, key=lambda delivery: delivery.order)
 
     def _head(self, share: _Share[D]) -> D:
         return next(reversed(share.waiting) if self._depth_first else iter(share.waiting))
 
+    def _to_the_end(
+        self, whose: Any, shares: dict[Any, _Share[D]], served: Any, has_room: Callable[[Any], bool]
+    ) -> None:
+        """It has had its turn: it stands last wherever it might have had it."""
+        self._turn += 1
+        for key, share in shares.items():
+            if key is served or has_room(key):
+                share.turn = self._turn
+                self._lines[key].move_to_end(whose)
+
     def _enter(self, delivery: D) -> None:
         if self._lone is not None:
             lone, self._lone = self._lone, None
             self._enter(lone)
-        conversation, listener = delivery.conversation, delivery.listener
+        conversation, key = delivery.conversation, delivery.line
         self._order = delivery.order = self._order + 1
         shares = self._where.get(conversation)
         if shares is None:
             shares = self._where[conversation] = {}
-        share = shares.get(listener)
+        share = shares.get(key)
         if share is None:
             self._turn += 1
-            share = shares[listener] = _Share(self._turn)
-            line = self._lines.get(listener)
+            share = shares[key] = _Share(self._turn)
+            line = self._lines.get(key)
             if line is None:
-                line = self._lines[listener] = OrderedDict()
+                line = self._lines[key] = OrderedDict()
             line[conversation] = share
         share.waiting[delivery] = None
         self._waiting += 1
 
     def _remove(self, delivery: D) -> None:
-        conversation, listener = delivery.conversation, delivery.listener
+        conversation, key = delivery.conversation, delivery.line
         shares = self._where[conversation]
-        share = shares[listener]
+        share = shares[key]
         del share.waiting[delivery]
         self._waiting -= 1
         if not share.waiting:
-            del shares[listener]
-            line = self._lines[listener]
+            del shares[key]
+            line = self._lines[key]
             del line[conversation]
             if not line:
-                del self._lines[listener]
+                del self._lines[key]
             if not shares:
                 del self._where[conversation]
-
-    def _to_the_end(self, conversation: Any, shares: dict[Any, _Share[D]]) -> None:
-        """It has had its turn: it stands last in every line that it still stands in."""
-        self._turn += 1
-        for listener, share in shares.items():
-            share.turn = self._turn
-            self._lines[listener].move_to_end(conversation)

@@ -39,10 +39,9 @@ class Slots:
         """True if one more carrier may have something to carry."""
         return self.handlers.available_tokens > 0 and self.pipelines.available_tokens > 0
 
-    def room_for(self, listener: Listener) -> bool:
-        """True if that listener has a token left, or no limit."""
-        limiter = self._listeners.get(listener)
-        return limiter is None or limiter.available_tokens > 0
+    def room_for(self, line: Listener | None) -> bool:
+        """True if that listener has a token left; None stands for all that have no limit."""
+        return line is None or self._listeners[line].available_tokens > 0
 
     def enter(self, borrower: object) -> None:
         """A handler and a pipeline slot, after ``any_room`` said yes in the same sync stretch."""

@@ -1,22 +1,42 @@
-"""A pump under audit: its books are checked at every event, and everything is given back at the end."""
+"""Organisms under audit: their books must add up, and everything is given back at the end.
+
+``open_audited`` checks at every event of the pump; ``running`` only after the end, and so takes an
+observer of the test's own. Neither waits for anything the organism itself would not wait for.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
-
-import pytest
 
 from phloem.config import ListenerConfig, OrganismConfig
 from phloem.messages import Outcome, ShutdownReport
 from phloem.organism import Organism, open_organism
 
+from .listeners import Ask, Reply
+
+
+def ended(report: ShutdownReport) -> int:
+    """How many messages have ended, in whichever way."""
+    return report.handled + report.rejected + report.undeliverable + report.failed + report.abandoned
+
 
 def assert_adds_up(report: ShutdownReport) -> None:
-    ended = (report.handled, report.rejected, report.undeliverable, report.failed, report.abandoned)
-    assert report.accepted == sum(ended) + report.in_flight
+    assert report.accepted == ended(report) + report.in_flight
+
+
+def assert_nothing_is_left(organism: Organism) -> None:
+    assert_adds_up(organism.report)
+    assert organism.report.in_flight == 0
+    assert organism._pump.slots.borrowed() == 0
+    assert organism.threads == ()
+    assert organism.statistics()["queued"] == 0
+
+
+async def still_answers(organism: Organism) -> None:
+    assert await organism.ask(Ask("still here"), to="back") == Reply("still here")
 
 
 class Auditor:
@@ -54,11 +74,17 @@ class Auditor:
     claim_ignored = mended = overslept = held_up = phase = unseen
 
 
+def _taken_ports(settings: dict[str, Any]) -> dict[str, Any]:
+    """What of the keyword arguments is for ``open_organism``; the rest of them stays."""
+    return {name: settings.pop(name) for name in ("clock", "ids", "random") if name in settings}
+
+
 @asynccontextmanager
-async def _open_audited(
+async def open_audited(
     *listeners: ListenerConfig, outcomes: list[Outcome] | None = None, **settings: Any
 ) -> AsyncIterator[Organism]:
-    ports = {name: settings.pop(name) for name in ("clock", "ids", "random") if name in settings}
+    """An organism whose books are checked at every event; ``outcomes`` collects all ends."""
+    ports = _taken_ports(settings)
     auditor = Auditor([] if outcomes is None else outcomes)
     async with open_organism(
         OrganismConfig("audited", listeners, **settings), observer=auditor, **ports
@@ -67,16 +93,16 @@ async def _open_audited(
         yield organism
         if organism.report.in_flight == 0 and not organism._pump.intake.closed:
             assert organism.statistics()["seats"]["free"] == organism.config.max_in_flight
-    assert_adds_up(organism.report)
-    assert organism.report.in_flight == 0
-    assert organism._pump.slots.borrowed() == 0
-    assert organism.threads == ()
+    assert_nothing_is_left(organism)
     assert len(organism._pump.core.queue) == 0
     assert auditor.ended_conversations == Counter(auditor.started)
     assert set(auditor.ended_messages.values()) <= {1}
 
 
-@pytest.fixture(scope="session")  # it hands out a function, and keeps nothing
-def audited() -> Callable[..., AbstractAsyncContextManager[Organism]]:
-    """``async with audited(*listeners, **settings) as organism``; ``outcomes`` collects all ends."""
-    return _open_audited
+@asynccontextmanager
+async def running(*listeners: ListenerConfig, **settings: Any) -> AsyncIterator[Organism]:
+    """An organism whose books must close once the test is done with it."""
+    ports = _taken_ports(settings)
+    async with open_organism(OrganismConfig("front door", listeners, **settings), **ports) as organism:
+        yield organism
+    assert_nothing_is_left(organism)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import make_dataclass
+from typing import Annotated
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
+from phloem.contract import Pattern, contract_of
 from phloem.contract.patterns import BadPattern, sample, translate
+from phloem.errors import InvalidMessage
 
 ATOMS = st.sampled_from(
     ["a", "b", "-", "é", ".", r"\d", r"\w", r"\s", r"\D", r"\.", r"\$", r"\n", "[a-c]", "[^a]", r"[\w.-]",
@@ -37,13 +42,39 @@ def schema_takes(xsd: str, text: str) -> bool:
     return etree.XMLSchema(root).validate(document)
 
 
+POSITIVE = st.sampled_from(
+    ["a", "b", "-", "é", r"\d", r"\w", r"\s", r"\.", r"\$", r"\n", "[a-c]", "[b-]", "%"]
+)
+SURE = st.recursive(  # no repeated groups, nothing negated, and alternatives that begin differently
+    st.tuples(POSITIVE, st.sampled_from(["", "", "*", "+", "?", "{2}", "{1,}", "{0,2}"])).map("".join),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map("".join),
+        st.tuples(inner, inner).map(lambda pair: f"(x{pair[0]}|y{pair[1]})"),
+    ),
+    max_leaves=5,
+)
+TEXTS = st.text("ab-. \n\ré7_$]\\Z\u0661xy", max_size=5)
+
+
 @settings(deadline=None, max_examples=400)
-@given(PATTERNS, st.text("ab-. \n\ré7_$]\\Z\u0661", max_size=4))
+@given(SURE, TEXTS)
 @example(r"\w", "é")
 @example(".", "\r")
+@example("[^a]", "a")
+@example(r"\D", "7")
 def test_python_and_libxml2_take_the_same_texts(pattern: str, text: str) -> None:
     regex, xsd = translate(pattern)
     assert bool(regex.fullmatch(text)) == schema_takes(xsd, text)
+
+
+@pytest.mark.parametrize(("pattern", "text"), [("(a)*|b", "ba"), ("(.{2}|.{2})", "777"), ("(a(.)*)*", "7")])
+def test_where_libxml2_takes_too_much_decoding_refuses_all_the_same(pattern: str, text: str) -> None:
+    told = make_dataclass("Told", [("text", Annotated[str, Pattern(pattern)])])
+    contract = contract_of(told)
+    element = etree.fromstring(f"<Told><Text>{text}</Text></Told>")
+    assert contract.valid(element)
+    with pytest.raises(InvalidMessage):
+        contract.read(element)
 
 
 @settings(deadline=None, max_examples=200)

@@ -6,7 +6,6 @@ of a command imports trio, lxml or rich before it runs: ``phloem --help`` answer
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,6 +15,7 @@ from typing import Final, NoReturn, final
 import click
 
 from .shell import Settings, common_options, complain
+from .standard import let_go, occupied, stdout_failure
 
 __all__ = ["main"]
 
@@ -72,14 +72,14 @@ def app() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The command line. Always leaves by ``SystemExit``."""
+    occupied()
     settings = Settings()
     try:
         code = _invoke(list(sys.argv[1:] if arguments is None else arguments), settings)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        code = int(complain(BrokenPipeError(), settings))
-        # What is left in the buffer would be flushed at exit, and fail again with a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(nl=False)  # flushes what is left, or raises
+    except OSError as error:
+        code = int(complain(stdout_failure(error), settings))
+    let_go()
     sys.exit(code)
 
 
@@ -92,7 +92,7 @@ def _invoke(arguments: list[str], settings: Settings) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
+    except OSError:
         raise
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the outermost edge: becomes an exit code
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - the outermost edge
         return int(complain(error, settings))

@@ -10,6 +10,7 @@ import copy
 import logging
 import sys
 import traceback
+from contextlib import suppress
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast, final
@@ -20,7 +21,7 @@ from phloem.errors import CallerError, ConfigurationError, SenderError
 
 from .exit_codes import ExitCode
 
-__all__ = ["LOG_LEVELS", "Settings", "common_options", "complain", "pass_settings"]
+__all__ = ["LOG_LEVELS", "Settings", "common_options", "complain", "pass_settings", "tell"]
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _LONGEST_CAUSE: Final = 500  # characters of the one line; --traceback has the rest
@@ -34,12 +35,12 @@ class Settings:
 
     traceback: bool = False
     quiet: bool = False
-    log_level: str = "warning"
+    log_level: str | None = None  # warning, or error under --quiet
 
     def note(self, text: str) -> None:
         """A line for a person, on stderr; nothing under ``--quiet``."""
         if not self.quiet:
-            click.echo(text, err=True)
+            tell(text)
 
     def start_logging(self) -> None:
         """Log records go to stderr from here on."""
@@ -47,7 +48,13 @@ class Settings:
         handler.setFormatter(_Formatter(tracebacks=self.traceback))
         root = logging.getLogger()
         root.addHandler(handler)
-        root.setLevel(self.log_level.upper())
+        root.setLevel((self.log_level or ("error" if self.quiet else "warning")).upper())
+
+
+def tell(text: str) -> None:
+    """A line on stderr, where there is one that takes it: nobody could be told otherwise."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 pass_settings = click.make_pass_decorator(Settings)
@@ -108,22 +115,28 @@ def complain(error: BaseException, settings: Settings) -> ExitCode:
     """Say on stderr what went wrong, its cause first, and which exit code that is."""
     members = list(_members(error))
     if all(isinstance(each, (KeyboardInterrupt, click.Abort)) for each in members):
+        if settings.traceback:
+            tell(_whole(error))
         return ExitCode.INTERRUPTED
     if any(isinstance(each, BrokenPipeError) for each in members):
         return ExitCode.USAGE  # whoever read our output has left; they know
     for member in members:
-        click.echo(f"phloem: {_cause(member)}", err=True)
+        tell(f"phloem: {_cause(member)}")
         if isinstance(member, ConfigurationError) and len(member.faults) > 1:
             for fault in member.faults:
-                click.echo(str(fault), err=True)
+                tell(str(fault))
         elif isinstance(member, click.UsageError) and member.ctx is not None:
-            click.echo(f"Try '{member.ctx.command_path} --help'.", err=True)
+            tell(f"Try '{member.ctx.command_path} --help'.")
     codes = {_code(member) for member in members}
     if settings.traceback:
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        tell(_whole(error))
     elif ExitCode.FAILED in codes:
-        click.echo("--traceback shows where it happened.", err=True)
+        tell("--traceback shows where it happened.")
     return ExitCode.USAGE if ExitCode.USAGE in codes else max(codes)
+
+
+def _whole(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)).rstrip()
 
 
 def _members(error: BaseException) -> Iterator[BaseException]:

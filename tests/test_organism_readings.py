@@ -81,7 +81,8 @@ async def test_statistics_count_messages_conversations_seats_and_listeners(
 async def test_finished_conversations_leave_the_newest_outcomes_and_no_thread() -> None:
     async with running(BACK, keep_outcomes=10) as organism:
         for _ in range(500):
-            await organism.ask(Ask("x"), to="back")
+            await organism.wait(await organism.send(Ask("x"), to="back"))
+        await organism.ask(Ask("x"), to="back")
         core = organism._pump.core
         assert len(core._outcomes) == 10
         assert core.conversations == {}

@@ -58,6 +58,7 @@ BUDGET_MESSAGES: Final = 10_000  # deliveries in one conversation; honest ones u
 BUDGET_HOPS: Final = 1_000  # causal path; three nested tool calls use nine
 BUDGET_DEPTH: Final = 256  # live thread tree; a delegation this deep is recursion
 KEEP_OUTCOMES: Final = 1_024  # finished conversations that can still be waited for
+KEEP_OUTCOME_BYTES: Final = 64 * 1024 * 1024  # of payloads in them; long answers would else keep 1 GiB
 KEEP_TOLD: Final = 1_000  # rejections and dead letters kept in one outcome; all are counted
 
 PORT: Final = 8765  # the reference's default
@@ -154,6 +155,7 @@ class OrganismConfig:
     shutdown_grace: float = field(default=SHUTDOWN_GRACE, kw_only=True)
     budgets: Budgets = field(default=Budgets(), kw_only=True)
     keep_outcomes: int = field(default=KEEP_OUTCOMES, kw_only=True)
+    keep_outcome_bytes: int = field(default=KEEP_OUTCOME_BYTES, kw_only=True)
     wire: WireLimits = field(default=WireLimits(), kw_only=True)
     # keys of a file whose part is not built yet, even where they only say the default
     declared: frozenset[str] = field(default=frozenset(), kw_only=True, repr=False, compare=False)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-from .messages import Fault, Huh, Outcome
+from .messages import Fault, Huh, Outcome, folded
 
 __all__ = [
     "CallerError",
@@ -63,7 +63,7 @@ class InvalidMessage(SenderError):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults: tuple[Fault, ...] = tuple(faults)
-        super().__init__("; ".join(str(fault) for fault in self.faults))
+        super().__init__(str(folded(self.faults)))
 
 
 @final

@@ -2,8 +2,8 @@
 
 Decides which exceptions are the user's (data: a failed dispatch) and which must go on
 (``KeyboardInterrupt``, and ``Cancelled`` while a scope around us is really cancelled).
-Never logs and never retries. The dispatch and what reads its
-result call it.
+Never logs and never retries. Called wherever the
+pump runs what users wrote.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ async def guarded(function: Callable[..., Awaitable[Any]], *args: object) -> Any
             return Raised(error)  # kept by no name here: the traceback leads to this frame
         if going_on is error:
             raise
-        going_on.add_note(f"beside it, the same code raised more: {said(error)}")
+        beside = [f"{type(each).__name__}: {said(each)}" for each in getattr(error, "exceptions", ())]
+        going_on.add_note(f"raised together: {'; '.join(beside)}")
         raise going_on from None
 
 
@@ -58,8 +59,8 @@ def attempted(function: Callable[..., Any], *args: object) -> Any:
 
 def said(error: BaseException) -> str:
     """An exception's text. Its class may be the user's, and its ``__str__`` raise in turn."""
-    text = attempted(str, error)
-    return f"(its text raised {type(text.error).__name__})" if isinstance(text, Raised) else str(text)
+    text = attempted(lambda: str.__str__(str(error)))  # of a str subclass, the plain text
+    return f"(its text raised {type(text.error).__name__})" if isinstance(text, Raised) else cast("str", text)
 
 
 def _going_on(error: BaseException, *, cancelled: bool) -> BaseException | None:
@@ -69,4 +70,4 @@ def _going_on(error: BaseException, *, cancelled: bool) -> BaseException | None:
         return error if isinstance(error, going_on) else None
     group = cast("BaseExceptionGroup[BaseException]", error)
     part, rest = group.split(going_on)
-    return error if rest is None else part
+    return error if rest is None else cast("BaseException | None", part)

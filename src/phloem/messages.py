@@ -30,6 +30,7 @@ __all__ = [
     "Receipt",
     "ShutdownReport",
     "SystemError",
+    "folded",
 ]
 
 SYSTEM: Final = "system"  # the one sender that is nobody's: faults, boot
@@ -95,7 +96,7 @@ class Huh:
 
 @dataclass(frozen=True)
 class SystemError:  # the reference's name; shadows the builtin only where it is imported
-    """A fault told to a listener: code ``routing``, ``validation``, ``handler``, ``timeout``…"""
+    """A fault told to a listener: code ``routing``, ``validation`` or ``handler``."""
 
     code: str
     message: str
@@ -246,7 +247,7 @@ class Clock(Protocol):
     """Where an organism takes its time from."""
 
     def monotonic(self) -> float:
-        """Seconds on the clock that deadlines are read on."""
+        """Seconds on a clock that never goes back; for how long a conversation has lived."""
         ...
 
     def wall(self) -> float:
@@ -270,8 +271,8 @@ class Random(Protocol):
         ...
 
 
-def first(faults: Sequence[Fault]) -> Fault:
-    """The fault that a Huh speaks of, the others folded into its expectation."""
+def folded(faults: Sequence[Fault]) -> Fault:
+    """The first fault, the next nine folded into its expectation and the rest counted there."""
     head, *rest = faults
     if not rest:
         return head

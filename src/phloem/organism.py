@@ -29,6 +29,7 @@ from phloem.messages import (
     Cause,
     Clock,
     ConversationState,
+    Ending,
     Ids,
     Outcome,
     Random,
@@ -128,7 +129,7 @@ class Organism:
     async def inject(
         self, xml: bytes | str, *, sender: str = "outside", budgets: Budgets | None = None
     ) -> Receipt:
-        """Send a raw envelope (or a bare payload) of at most 1 MiB. Raises and checkpoints as ``send``.
+        """Send a raw envelope, or a bare payload, of at most ``wire.max_bytes``. Else as ``send``.
 
         What it says of ``from`` and ``thread`` is overwritten by ``sender`` and by us.
         """
@@ -140,14 +141,15 @@ class Organism:
     ) -> AsyncIterator[Conversation]:
         """Several turns with one memory, on one seat. Left normally it waits for them, else it kills them.
 
-        Checkpoint. Cancelled while it waits for its seat means: nothing was opened.
+        Inside the block use the conversation's own ``ask``: the organism's waits for a seat more.
+        Checkpoint. Cancelled while it waits for its seat means: nothing was opened. Raises
+        SenderRefused, OrganismClosed, ConfigurationError for budgets that are none, and
+        WouldDeadlock inside a dispatch of this organism if no seat is free.
         """
         self._door.check_sender(sender)
+        limits = self._door.budgets(budgets)
         await self._door.take_seat()
-        context = callers_context()
-        conversation = self._core.open_conversation(
-            sender, self._door.budgets(budgets), context, lasting=True
-        )
+        conversation = self._core.open_conversation(sender, limits, callers_context(), lasting=True)
         try:
             yield Conversation(self._door, conversation)
             if not self._door.inside:
@@ -232,7 +234,8 @@ class Organism:
     def statistics(self) -> dict[str, Any]:
         """Counts for an operator: messages, conversations, seats, queue and each listener's."""
         core, slots = self._core, self._pump.slots
-        running = Counter(d.listener.key for turn in core.live_turns() for d in turn.live if d.running)
+        running = Counter(d.listener.key for turn in core.live_turns() for d in turn.live if d.handled)
+        oldest = next(iter(core.conversations.values()), None)
         return {
             "messages": {
                 "accepted": core.ledger.accepted,
@@ -242,15 +245,16 @@ class Organism:
             },
             "conversations": {
                 "live": len(core.conversations),
+                "oldest_seconds": 0.0 if oldest is None else core.clock.monotonic() - oldest.started,
                 **{state.value: count for state, count in core.ended.items()},
             },
             "seats": {"free": self._pump.intake.free_seats, "waiting": self._pump.intake.waiting},
-            "queued": len(core.queue),
+            "queued": core.ledger.in_flight - sum(running.values()),
             "handlers_running": slots.handlers.borrowed_tokens,
             "listeners": {
                 key: {
                     "running": running[key],
-                    **{e.value: count for e, count in core.ledger.by_listener.get(key, {}).items()},
+                    **{e.value: core.ledger.by_listener.get(key, {}).get(e, 0) for e in Ending},
                 }
                 for key in self.listeners
             },
@@ -269,7 +273,9 @@ async def open_organism(
 ) -> AsyncIterator[Organism]:
     """A running organism, from a configuration or the path of an organism.yaml.
 
-    ``listeners`` come in addition to the configured ones. Left normally it drains for
+    ``listeners`` come in addition to the configured ones. ``clock`` is read for timestamps;
+    deadlines are on Trio's own (a ``trio.testing.MockClock`` moves them). What an ``observer``
+    raises ends the organism. Left normally it drains for
     ``shutdown_grace`` seconds; left by an error or cancelled it drops what is in flight, and
     ``organism.report`` says what. Raises ConfigurationError with all faults. Checkpoint.
     """
@@ -330,4 +336,4 @@ def _contracts(classes: Any) -> tuple[Contract, ...]:
 def _state(occupant: Any) -> str:
     if occupant is None:
         return "idle"
-    return "running" if occupant.running else "queued"
+    return "running" if occupant.handled else "queued"

@@ -114,6 +114,7 @@ _TOP_SETTINGS: Final[Keys] = {
     "handler_timeout": Key(Seconds(none=True), "handler_timeout"),
     "shutdown_grace": Key(Seconds(zero=True), "shutdown_grace"),
     "keep_outcomes": Key(Whole(), "keep_outcomes"),
+    "keep_outcome_bytes": Key(Whole(), "keep_outcome_bytes"),
 }
 SETTINGS: Final[Keys] = {**ORGANISM, **_TOP_SETTINGS}  # single values, wherever the file has them
 

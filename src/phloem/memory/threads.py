@@ -8,7 +8,7 @@ gives them. One tree belongs to one conversation; no two trees share a node.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, final
 
@@ -46,7 +46,7 @@ class Thread:
         self.alive = True
         self.wrong = 0
         self.occupant: Any = None
-        self.line: deque[Any] | None = None
+        self.line: OrderedDict[Any, None] | None = None
 
     @property
     def chain(self) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ class Carriers:
         verdict: Any = _NO_VERDICT
         now = trio.current_time()
         meter = None if listener.budgets.seconds is None else self._meter(delivery.turn, listener, now)
-        settled, following = False, None
+        settled, following, left = False, None, False
         try:
             async with trio.open_nursery() as nursery:
                 scope = delivery.scope = nursery.cancel_scope
@@ -135,8 +135,15 @@ class Carriers:
                     settled = True
                     self._settling.returned(delivery, verdict)
                     following = self._carry_on(carrier, listener)
+                left = True
             if not settled and verdict is _NO_VERDICT:
                 verdict = OVERRAN
+        except (RuntimeError, AssertionError) as error:
+            if not left:
+                raise
+            # Bare, so it is no error of the body: Trio has found a scope that the handler left open,
+            # by breaking out of a generator that holds one. Its nursery has put the task right again.
+            self._observer.raised(delivery, error)
         finally:
             if not settled:
                 if meter is not None and delivery.scope is not None:
@@ -156,7 +163,8 @@ class Carriers:
         if delivery.cut is not None:
             self._settling.abandoned(delivery, delivery.cut)
         elif delivery.attempt <= listener.retries and self.spawn is not None:
-            self.spawn(self._back_off, delivery, verdict, name=f"phloem {listener.key} back-off")
+            cause = self._cause(delivery, verdict)
+            self.spawn(self._back_off, delivery, cause, name=f"phloem {listener.key} back-off")
         else:
             self._settling.failed(delivery, self._cause(delivery, verdict))
         following = self._carry_on(carrier, listener)
@@ -177,15 +185,14 @@ class Carriers:
         reason = "deadline" if verdict is OVERRAN else "handler"
         return Cause(reason, text, delivery.listener.key, exception)
 
-    async def _back_off(self, delivery: Delivery, verdict: Any) -> None:
+    async def _back_off(self, delivery: Delivery, cause: Cause) -> None:
         """Queue a failed delivery again after a pause. It keeps its thread meanwhile, and no slot."""
         listener = delivery.listener
-        cause = self._cause(delivery, verdict)
         doublings = min(delivery.attempt - 1, 60)  # more would overflow, long after any maximum
         delay = min(listener.retry_max_delay, listener.retry_base_delay * 2.0**doublings)
         delay *= 0.5 + 0.5 * self._random.random()  # jitter: what failed together need not return together
         self._observer.retrying(delivery, cause, delay)
-        slept = False
+        slept, delivery.pausing = False, True
         try:
             with trio.CancelScope() as delivery.scope:
                 if delivery.cut is not None:
@@ -196,6 +203,7 @@ class Carriers:
             delivery.scope = None
             if not slept or delivery.cut is not None:
                 self._stopped(delivery)
+        delivery.pausing = False
         if delivery.ending is not None:
             return
         payload = attempted(self._core.pipeline.again, delivery.contract, delivery.text)
@@ -227,6 +235,6 @@ class Carriers:
         if turn.outcome is not None:
             return
         with trio.CancelScope() as turn.timer:
-            await trio.sleep(seconds)
+            await trio.sleep(max(seconds, 0.0))  # a caller's "what is left" may be less than nothing
             cause = Cause("deadline", f"the conversation had {seconds:g} s")
             self._core.cut(turn, ConversationState.TIMED_OUT, cause)

@@ -40,6 +40,7 @@ class Delivery:
         "line",
         "listener",
         "order",
+        "pausing",
         "payload",
         "running",
         "scope",
@@ -75,6 +76,12 @@ class Delivery:
         self.running = False
         self.cut: Cause | None = None  # why its dispatch was told to stop
         self.scope: Any = None  # the cancel scope of its dispatch or back-off
+        self.pausing = False  # in back-off: out of the queue, and in nobody's hands
+
+    @property
+    def handled(self) -> bool:
+        """True while a handler has it (or is about to)."""
+        return self.running and not self.pausing
 
 
 @final
@@ -82,6 +89,7 @@ class Turn:
     """One ingress and all it caused."""
 
     __slots__ = (
+        "asked",
         "budgets",
         "conversation",
         "cut",
@@ -100,6 +108,7 @@ class Turn:
         "rejections",
         "timer",
         "waiters",
+        "weight",
     )
 
     def __init__(
@@ -120,6 +129,8 @@ class Turn:
         self.meters: dict[Listener, Meter] | None = None
         self.timer: Any = None
         self.waiters: list[Any] = []
+        self.asked = False  # its outcome goes to who asked, and to nobody later
+        self.weight = 0  # characters of payloads that its outcome keeps
         self.outcome: Outcome | None = None
 
     @property
@@ -139,6 +150,7 @@ class Turn:
     def buried(self, letter: DeadLetter) -> None:
         if len(self.dead_letters) < KEEP_TOLD:
             self.dead_letters.append(letter)
+            self.weight += len(letter.payload_xml)
 
     def judge(self) -> Outcome:
         """How it ended. Asked once, when nothing of it is in flight."""
@@ -213,7 +225,7 @@ class Conversation:
         return self.firsts is not None
 
     def next_id(self) -> str:
-        """An id for a message or a thread. Drawn per conversation, so no arrival order decides it."""
+        """An id for a message or a thread. Drawn per conversation, so no other conversation decides it."""
         self.last_id += 1
         return f"{self.id}-{self.last_id}"
 

@@ -13,6 +13,7 @@ from contextvars import Context
 from typing import Any, Final, final
 
 from phloem.config import Budgets
+from phloem.errors import InternalError
 from phloem.memory.threads import Thread
 from phloem.messages import (
     Cause,
@@ -24,7 +25,7 @@ from phloem.messages import (
     Ids,
     Outcome,
     Receipt,
-    first,
+    folded,
 )
 from phloem.wire.parsing import printable
 
@@ -42,7 +43,7 @@ _FAILED: Final = (  # what makes a block failed; a turn that its own caller canc
     ConversationState.TIMED_OUT,
     ConversationState.OUT_OF_BUDGET,
 )
-PRUNED: Final = Cause("pruned", "its caller had its answer")
+PRUNED: Final = Cause("pruned", "the call it belonged to has ended")
 
 
 @final
@@ -60,6 +61,7 @@ class Core:
         depth_first: bool,
         max_attempts: int,
         keep_outcomes: int,
+        keep_outcome_bytes: int,
         turn_ended: Callable[[Turn], None],
         conversation_ended: Callable[[Conversation], None],
     ) -> None:
@@ -71,8 +73,9 @@ class Core:
         self.conversations: dict[str, Conversation] = {}
         self.ended: dict[ConversationState, int] = dict.fromkeys(ConversationState, 0)
         self._ids = ids
-        self._outcomes: OrderedDict[tuple[str, int], Outcome] = OrderedDict()
-        self._keep_outcomes = keep_outcomes
+        self._outcomes: OrderedDict[tuple[str, int], tuple[Outcome, int]] = OrderedDict()
+        self._keep_outcomes, self._keep_bytes = keep_outcomes, keep_outcome_bytes
+        self._kept_bytes = 0
         self._turn_ended, self._conversation_ended = turn_ended, conversation_ended
         self._opened = 0
 
@@ -84,6 +87,8 @@ class Core:
         """A conversation that holds a seat from here on."""
         self._opened += 1
         id = self._ids.conversation(self._opened)
+        if id in self.conversations:
+            raise InternalError(f"the ids port gave {id!r} twice")
         conversation = Conversation(self, id, sender, budgets, context, lasting=lasting)
         conversation.started = self.clock.monotonic()
         self.conversations[id] = conversation
@@ -99,7 +104,8 @@ class Core:
             if isinstance(item, Refused):
                 huh = self.tell_refused(turn, item, turn.conversation.sender, self.max_attempts - 1)
                 turn.fault(Cause("rejected", f"{item.tag} was refused: {huh.found}, expected {huh.expected}"))
-                self.ledger.refuse(turn, Ending.REJECTED)
+                key = "" if item.listener is None else item.listener.key
+                self.ledger.refuse(turn, Ending.REJECTED, key=key)
         deliveries: list[Delivery] = []
         for item in passed:
             thread = turn.conversation.first_thread(turn, item.listener)
@@ -162,9 +168,7 @@ class Core:
     def close(self, delivery: Delivery, ending: Ending, cause: Cause | None = None) -> None:
         """Book how it ended. Whoever calls releases its thread and asks ``check``."""
         self.ledger.close(delivery, ending, cause)
-        if delivery.tells is not None and (
-            ending is Ending.HANDLED or (cause is not None and cause is PRUNED)
-        ):
+        if delivery.tells is not None and (ending is Ending.HANDLED or cause is PRUNED):
             delivery.turn.faults.pop(delivery.tells, None)
         self.observer.ended(delivery, cause)
 
@@ -245,7 +249,8 @@ class Core:
         del conversation.turns[turn.number]
         if outcome.state in _FAILED and conversation.failed is None:
             conversation.failed = outcome.cause
-        self._remember((conversation.id, turn.number), outcome)
+        if not turn.asked:  # nobody has a receipt of what was asked
+            self._remember((conversation.id, turn.number), outcome, turn.weight)
         if not conversation.lasting:
             self._end(conversation, outcome)
         elif conversation.left and not conversation.turns:
@@ -276,7 +281,8 @@ class Core:
 
     def outcome(self, receipt: Receipt) -> Outcome | None:
         """The outcome of a turn that has ended and is still remembered."""
-        return self._outcomes.get((receipt.conversation, receipt.turn))
+        kept = self._outcomes.get((receipt.conversation, receipt.turn))
+        return None if kept is None else kept[0]
 
     def live_turn(self, receipt: Receipt) -> Turn | None:
         """The turn of that receipt while something of it is in flight."""
@@ -287,15 +293,20 @@ class Core:
         """Every turn with something in flight, as a list that may be cut while it is read."""
         return [turn for conversation in self.conversations.values() for turn in conversation.turns.values()]
 
-    def _remember(self, key: tuple[str, int], outcome: Outcome) -> None:
-        self._outcomes[key] = outcome
-        if len(self._outcomes) > self._keep_outcomes:
-            self._outcomes.popitem(last=False)
+    def _remember(self, key: tuple[str, int], outcome: Outcome, weight: int) -> None:
+        """Keep it, and the newest ones before it that fit."""
+        self._outcomes[key] = (outcome, weight)
+        self._kept_bytes += weight
+        while len(self._outcomes) > self._keep_outcomes or (
+            self._kept_bytes > self._keep_bytes and len(self._outcomes) > 1
+        ):
+            _, (_, freed) = self._outcomes.popitem(last=False)
+            self._kept_bytes -= freed
 
 
 def huh_of(item: Refused, attempts_left: int) -> Huh:
     """The answer to a refused message: its first fault, the others folded in; nothing but XML characters."""
-    fault = first(item.faults)
+    fault = folded(item.faults)
     texts: list[Any] = [
         printable(text, ORIGINAL) for text in (fault.code, fault.path, fault.found, fault.expected)
     ]

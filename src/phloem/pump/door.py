@@ -8,12 +8,16 @@ by the organism's front door only.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import fields
+from math import isnan
 from typing import Any, Final, final
 
 import trio
 
 from phloem.config import MAX_NAME, Budgets
 from phloem.errors import (
+    ConfigurationError,
+    ConfigurationFault,
     ConversationFailed,
     InvalidMessage,
     MessageRejected,
@@ -50,6 +54,7 @@ class Door:
     ) -> Any:
         self.refuse_inside("ask")
         turn = await self.enter(examine, sender, budgets, conversation)
+        turn.asked = True
         try:
             outcome = await self.outcome(turn)
         except BaseException:
@@ -62,8 +67,20 @@ class Door:
         return outcome.payloads[0]
 
     def budgets(self, asked: Budgets | None) -> Budgets:
-        """The organism's, and what this caller asked for over them."""
-        return self._budgets if asked is None else asked.over(self._budgets)
+        """The organism's, and what this caller asked for over them. Raises ConfigurationError."""
+        if asked is None:
+            return self._budgets
+        faults = [
+            ConfigurationFault(f"budgets.{field.name}", repr(value), "a number, 1 or more")
+            for field in fields(asked)
+            if field.name != "seconds" and not _counts(value := getattr(asked, field.name))
+        ]
+        seconds: Any = asked.seconds
+        if seconds is not None and (not isinstance(seconds, int | float) or isnan(seconds)):
+            faults.append(ConfigurationFault("budgets.seconds", repr(seconds), "seconds, or math.inf"))
+        if faults:
+            raise ConfigurationError(faults)
+        return asked.over(self._budgets)
 
     @property
     def inside(self) -> bool:
@@ -79,6 +96,7 @@ class Door:
     ) -> Turn:
         """Into the books, in the sync stretch after the last await. MessageRejected: nothing went on."""
         core, intake = self._core, self._pump.intake
+        limits = self.budgets(budgets)
         if conversation is None:
             self.check_sender(sender)
             await self.take_seat()
@@ -91,7 +109,7 @@ class Door:
                 if not seated:
                     intake.give_back()
             context = callers_context()
-            found = core.open_conversation(sender, self.budgets(budgets), context, lasting=False)
+            found = core.open_conversation(sender, limits, context, lasting=False)
             turn = found.open_turn(None)
         else:
             await trio.lowlevel.checkpoint()
@@ -127,13 +145,14 @@ class Door:
             try:
                 root, mends = await self._pump.intake.read(xml, may_wait=not self.inside)
                 if mends:
-                    observer.mended(sender, [f"{mend.what} at {mend.path}" for mend in mends])
-                claimed, to, payloads = pipeline.open_document(root)
+                    observer.mended(sender, mends)
+                claims, to, payloads = pipeline.open_document(root)
             except InvalidMessage as invalid:
                 text = xml if isinstance(xml, str) else xml[: 4 * ORIGINAL].decode("utf-8", "replace")
                 return [Refused(invalid.faults, text[:ORIGINAL], tag="the document")]
-            if claimed is not None and claimed != sender:
-                observer.claim_ignored(sender, claimed)
+            for claim in claims:
+                if claim != sender:
+                    observer.claim_ignored(sender, claim)
             return [checked for element in payloads for checked in pipeline.from_element(element, to, None)]
 
         return examine
@@ -185,3 +204,8 @@ class Door:
             raise ConversationFailed(Outcome(conversation.id, conversation.cut_state, conversation.cut))
         if conversation.over or conversation.left:
             raise OrganismClosed(f"the block of conversation {conversation.id} has been left")
+
+
+def _counts(value: object) -> bool:
+    """True for what a budget of messages, hops or depth may be: None, or a number of 1 or more."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 1)

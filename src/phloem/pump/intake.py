@@ -15,6 +15,7 @@ from typing import Final, final
 
 import trio
 
+from phloem.config import WireLimits
 from phloem.errors import OrganismClosed, WouldDeadlock
 from phloem.wire.parsing import Element
 from phloem.wire.repair import Mend
@@ -39,9 +40,10 @@ class Intake:
         freed: Callable[[], None],
         *,
         seats: int,
-        thread_parse_bytes: int,
+        limits: WireLimits,
     ) -> None:
-        self._pipeline, self._slots, self._long = pipeline, slots, thread_parse_bytes
+        self._pipeline, self._slots = pipeline, slots
+        self._long, self._most = limits.thread_parse_bytes, limits.max_bytes
         self._put_seat, self._seats = trio.open_memory_channel[None](seats)
         for _ in range(seats):
             self._put_seat.send_nowait(None)
@@ -66,7 +68,7 @@ class Intake:
     @property
     def wanting(self) -> bool:
         """True if a long document waits for a slot that a carrier might give up."""
-        return self._readers > 0
+        return self._readers > 0 and self.parsing < self._slots.threads.total_tokens
 
     async def take_seat(self, *, may_wait: bool) -> None:
         """Hold a seat. Checkpoint. Cancelled means: no seat was taken.
@@ -103,10 +105,12 @@ class Intake:
     async def read(self, data: bytes | str, *, may_wait: bool) -> tuple[Element, tuple[Mend, ...]]:
         """The document as a tree, mended where it may be. A checkpoint only if it is long.
 
-        Who may not wait (a handler, which holds a slot that others wait for) has it read at once.
+        One that is too long is refused at once, and a handler (which may not wait: it holds a slot
+        that others wait for) has it read at once if no thread is free.
         Raises InvalidMessage, and OrganismClosed if the door closes before its turn has come.
         """
-        if len(data) < self._long or not may_wait:
+        size = len(data) if isinstance(data, bytes) or data.isascii() else 4 * len(data)
+        if size < self._long or len(data) > self._most or not (may_wait or self._room()):
             return self._pipeline.read_bytes(data)
         token = await self._take_slot()
         try:

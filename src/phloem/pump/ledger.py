@@ -29,6 +29,7 @@ class Ledger:
     def __init__(self) -> None:
         self.accepted = 0
         self.in_flight = 0
+        self.refused = 0  # of the accepted, those that ended as they were accepted
         self.endings: dict[Ending, int] = dict.fromkeys(Ending, 0)
         self.abandoned_by: dict[str, int] = {}
         self.by_listener: dict[str, dict[Ending, int]] = {}
@@ -58,16 +59,21 @@ class Ledger:
             reason = "unknown" if cause is None else cause.reason
             self.abandoned_by[reason] = self.abandoned_by.get(reason, 0) + 1
             if reason == "shutdown":
-                state = "running" if delivery.running else "queued"
+                state = "running" if delivery.handled else "queued"
                 row = AbandonedMessage(delivery.id, delivery.listener.key, delivery.contract.tag, state)
                 self._cut_by_shutdown.append(row)
 
-    def refuse(self, turn: Turn, ending: Ending, cause: Cause | None = None) -> None:
-        """Book a message that ends as it is accepted: nothing of it will ever be in flight."""
+    def refuse(self, turn: Turn, ending: Ending, cause: Cause | None = None, *, key: str = "") -> None:
+        """Book a message that ends as it is accepted: nothing of it will ever be in flight.
+
+        ``key``: the listener it was for, or that sent it where there is none. An ingress that does
+        not fit the budgets is one such message, however many payloads it has.
+        """
         turn.messages += 1
         turn.conversation.messages += 1
         self.accepted += 1
-        self._count("", ending)
+        self.refused += 1
+        self._count(key, ending)
         if ending is Ending.ABANDONED and cause is not None:
             self.abandoned_by[cause.reason] = self.abandoned_by.get(cause.reason, 0) + 1
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol, final
 
 from phloem.messages import Cause, DeadLetter, Huh, Outcome
+from phloem.wire.repair import Mend
 
 from .conversation import Conversation, Delivery
 
@@ -54,11 +55,11 @@ class Observer(Protocol):
         ...
 
     def claim_ignored(self, sender: str, claimed: str) -> None:
-        """An envelope from ``sender`` says it is from somebody else."""
+        """An envelope from ``sender`` claims to be from somebody else, or to be on a thread."""
         ...
 
-    def mended(self, sender: str, mends: Sequence[str]) -> None:
-        """What was repaired in a stranger's document."""
+    def mended(self, sender: str, mends: Sequence[Mend]) -> None:
+        """What was repaired in a document of a stranger or in a handler's bytes."""
         ...
 
     def overslept(self, delivery: Delivery, seconds: float, limit: float) -> None:
@@ -114,10 +115,11 @@ class LoggingObserver:
         self._log.info("%s: attempt %d failed, the next in %.2f s", delivery.id, delivery.attempt, delay)
 
     def claim_ignored(self, sender: str, claimed: str) -> None:
-        self._log.info("an envelope from %s claims to be from %r", sender, claimed)
+        self._log.info("an envelope from %s claims %r as its sender or thread: ignored", sender, claimed)
 
-    def mended(self, sender: str, mends: Sequence[str]) -> None:
-        self._log.info("mended in a document of %s: %s", sender, "; ".join(mends))
+    def mended(self, sender: str, mends: Sequence[Mend]) -> None:
+        told = "; ".join(f"{mend.what} at {mend.path}" for mend in mends)
+        self._log.info("mended in a document of %s: %s", sender, told)
 
     def overslept(self, delivery: Delivery, seconds: float, limit: float) -> None:
         self._log.warning(

@@ -14,17 +14,18 @@ answers anything; the intake and the pump do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, final
 
 from phloem.config import WireLimits
 from phloem.contract import Contract, contract_of, encode
 from phloem.errors import InvalidMessage
 from phloem.guarding import Raised, attempted
-from phloem.messages import Fault, HuhCode
+from phloem.messages import Fault, HuhCode, folded
 from phloem.wire.envelope import NAMESPACE, EnvelopeReader, is_envelope
 from phloem.wire.parsing import Element, Parser, canonical, printable
 from phloem.wire.repair import Mend, Shape, read_document
+from phloem.wire.text import QUOTE_MOST
 
 from .routing import Listener, Miss, Routes
 
@@ -60,9 +61,9 @@ class Refused:
         detail: str | None = None,
         outbound: bool = False,
     ) -> None:
-        self.faults, self.text, self.tag, self.to, self.listener = tuple(faults), text, tag, to, listener
-        self.outbound = outbound
-        self.miss, self.detail = detail is not None, detail or "; ".join(str(fault) for fault in faults)
+        self.faults, self.text, self.listener, self.outbound = tuple(faults), text, listener, outbound
+        self.tag, self.to = cut(tag), None if to is None else cut(to)
+        self.miss, self.detail = detail is not None, detail or str(folded(faults))
 
 
 Checked = Passed | Refused
@@ -88,21 +89,21 @@ class Pipeline:
         mended = read_document(self._parser, data, self._shapes)
         return mended.root, mended.mends
 
-    def open_document(self, root: Element) -> tuple[str | None, str | None, tuple[Element, ...]]:
-        """Steps 3 and 4: (claimed sender, to, payloads). A bare payload is its own. Raises InvalidMessage."""
+    def open_document(self, root: Element) -> tuple[tuple[str, ...], str | None, tuple[Element, ...]]:
+        """Steps 3 and 4: (what it claims of ``from`` and ``thread``, to, payloads). Raises InvalidMessage.
+
+        A bare payload is its own document, and claims nothing.
+        """
         if not is_envelope(root):
             if root.tag == "message" and isinstance(self.routes.find("message", None, None), Miss):
                 found = "<message> in no namespace"
                 raise InvalidMessage(
                     [Fault(HuhCode.ENVELOPE, "/message", found, f'<message xmlns="{NAMESPACE}">')]
                 )
-            return None, None, (root,)
+            return (), None, (root,)
         envelope = self._envelopes.read(root)
-        return envelope.sender, envelope.to, envelope.payloads
-
-    def contract(self, cls: type) -> Contract:
-        """The contract of a payload's class. Raises ContractError."""
-        return self._contracts.get(cls) or contract_of(cls)
+        claims = (envelope.sender,) if envelope.thread is None else (envelope.sender, envelope.thread)
+        return claims, envelope.to, envelope.payloads
 
     def from_payload(self, payload: object, to: str | None, sender: Listener | None) -> list[Checked]:
         """Steps 6 and 7 for an object. Raises ContractError, and InvalidMessage if it does not encode."""
@@ -115,26 +116,30 @@ class Pipeline:
 
     def from_element(self, element: Element, to: str | None, sender: Listener | None) -> list[Checked]:
         """Steps 6 and 7 for an element that somebody wrote."""
-        text, tag = canonical(element), str(element.tag)
+        tag = str(element.tag)
+        try:
+            text = canonical(element)
+        except InvalidMessage as invalid:
+            return [Refused(invalid.faults, f"<{tag}>", tag=tag, to=to)]
         found = self.routes.find(tag, to, sender)
         if isinstance(found, Miss):
             return [_missed(tag, to, text, found)]
         return [self._read(listener, tag, text, element) for listener in found]
 
-    def from_raw(self, data: bytes, sender: Listener) -> Iterator[Checked]:
+    def from_raw(
+        self, data: bytes, sender: Listener, mended: Callable[[Sequence[Mend]], None]
+    ) -> Iterator[Checked]:
         """Steps 2 to 7 for a handler's bytes: payloads and envelopes side by side, or one to mend."""
         try:
-            roots = self._roots(data)
+            roots = self._roots(data, sender, mended)
         except InvalidMessage as invalid:
-            yield Refused(
-                invalid.faults, printable(data.decode("utf-8", "replace"), ORIGINAL), tag="(unread)"
-            )
+            yield Refused(invalid.faults, printable(data, ORIGINAL), tag="(unread)")
             return
         for root in roots:
             try:
                 _, to, payloads = self.open_document(root)
             except InvalidMessage as invalid:
-                yield Refused(invalid.faults, canonical(root), tag="message")
+                yield Refused(invalid.faults, printable(data, ORIGINAL), tag="message")
                 continue
             for element in payloads:
                 yield from self.from_element(element, to, sender)
@@ -147,12 +152,12 @@ class Pipeline:
             return _missed(tag, None, text, Miss(f"the caller {caller.key!r} does not take {tag}"))
         return self._read(caller, tag, text, element)
 
-    def to_root(self, payload: object, responder: Listener) -> Any | Refused:
+    def to_root(self, payload: object, responder: Listener) -> Checked:
         """A respond at the root: read by what its listener declares, or its own. Raises as from_payload."""
         text, element = self._written(payload)
         tag = str(element.tag)
         if responder.responds_with is None:
-            contract = self.contract(type(payload))
+            contract = self._contracts.get(type(payload)) or contract_of(type(payload))
         else:
             agreed = {own.tag.casefold(): own for own in responder.responds_with}.get(tag.casefold())
             if agreed is None:
@@ -163,7 +168,7 @@ class Pipeline:
         answer = attempted(contract.read, element)
         if isinstance(answer, Raised):
             return Refused(_faults(answer.error, tag), text, tag=tag, outbound=True)
-        return answer
+        return Passed(responder, contract, answer, text)
 
     def again(self, contract: Contract, text: str) -> Any:
         """A fresh payload from a text that has passed before, for a retry."""
@@ -182,14 +187,20 @@ class Pipeline:
             return Refused(_faults(payload.error, tag), text, tag=tag, listener=listener)
         return Passed(listener, contract, payload, text)
 
-    def _roots(self, data: bytes) -> list[Element]:
+    def _roots(
+        self, data: bytes, sender: Listener, mended: Callable[[Sequence[Mend]], None]
+    ) -> list[Element]:
+        limits = self._parser.limits
         try:
-            return self._parser.parse_fragments(data)
+            limit = limits.max_model_bytes if sender.is_agent else limits.max_bytes
+            return self._parser.parse_fragments(data, limit=limit)
         except InvalidMessage as invalid:
             try:
-                return [read_document(self._parser, data, self._shapes, from_model=True).root]
+                document = read_document(self._parser, data, self._shapes, from_model=True)
             except InvalidMessage:
                 raise invalid from None
+            mended(document.mends)
+            return [document.root]
 
 
 def _faults(error: BaseException, tag: str) -> Sequence[Fault]:
@@ -200,10 +211,14 @@ def _faults(error: BaseException, tag: str) -> Sequence[Fault]:
     return [Fault(HuhCode.TYPE, f"/{tag}", found, "values that its class takes")]
 
 
+def cut(name: str) -> str:
+    """A name that a sender wrote, as error texts show it."""
+    return name if len(name) <= QUOTE_MOST else f"{name[:QUOTE_MOST]}…"
+
+
 def _missed(tag: str, to: str | None, text: str, miss: Miss) -> Refused:
-    fault = Fault(
-        HuhCode.ROUTING, f"/{tag}", f"no way to deliver {tag}", "a listener that takes it, as an address"
-    )
+    found = f"no way to deliver {cut(tag)}"
+    fault = Fault(HuhCode.ROUTING, f"/{cut(tag)}", found, "a listener that takes it, as an address")
     return Refused([fault], text, tag=tag, to=to, detail=miss.detail)
 
 

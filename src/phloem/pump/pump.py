@@ -14,6 +14,7 @@ from typing import cast, final
 import trio
 
 from phloem.config import PARSE_THREADS, SLOW_AFTER, OrganismConfig, ThreadScheduling
+from phloem.errors import ConfigurationError, ConfigurationFault
 from phloem.messages import Clock, ConversationState, Ending, Ids, Random
 
 from .carrying import STOPPED, Carriers
@@ -53,6 +54,7 @@ class Pump:
             depth_first=config.thread_scheduling == ThreadScheduling.DEPTH_FIRST,
             max_attempts=config.max_attempts,
             keep_outcomes=config.keep_outcomes,
+            keep_outcome_bytes=config.keep_outcome_bytes,
             turn_ended=self._turn_ended,
             conversation_ended=self._conversation_ended,
         )
@@ -67,7 +69,7 @@ class Pump:
             self.slots,
             lambda: self.carriers.pulse(),
             seats=config.max_in_flight,
-            thread_parse_bytes=config.wire.thread_parse_bytes,
+            limits=config.wire,
         )
         self.carriers = Carriers(self.core, self.slots, self.intake, random)
         self._halted = False
@@ -95,6 +97,8 @@ class Pump:
 
     def ask_to_stop(self, grace: float) -> None:
         """Close the intake, drain for at most ``grace`` seconds. The shortest grace asked for holds."""
+        if not grace >= 0:
+            raise ConfigurationError([ConfigurationFault("grace", f"{grace}", "seconds, 0 or more")])
         if not self._stop.is_set():
             self.intake.close()
             self.observer.phase("draining")
@@ -145,7 +149,8 @@ class Pump:
                     await self._stopped.wait()
                 if self._halted and not self._stopped.is_set():
                     running = [d for turn in self.core.live_turns() for d in turn.live if d.running]
-                    self.observer.held_up(sorted({delivery.listener.key for delivery in running}))
+                    if running:
+                        self.observer.held_up(sorted({delivery.listener.key for delivery in running}))
 
     def _halt(self) -> None:
         """From here on nothing starts: what waits ends, what runs is told to."""

@@ -13,6 +13,7 @@ from typing import final
 
 from phloem.config import Budgets, Handler
 from phloem.contract import Contract
+from phloem.wire.parsing import quoted
 
 __all__ = ["Listener", "Miss", "Routes"]
 
@@ -94,9 +95,6 @@ class Routes:
                 self._takers[tag] = (*self._takers.get(tag, ()), listener)
                 self.table.setdefault(f"{listener.name}.{contract.tag}".lower(), []).append(listener)
 
-    def __contains__(self, name: str) -> bool:
-        return name.casefold() in self._names
-
     def find(self, tag: str, to: str | None, sender: Listener | None) -> tuple[Listener, ...] | Miss:
         """Who takes a payload of that tag, sent by that listener (None: a stranger)."""
         allowed = None if sender is None else sender.allowed
@@ -104,10 +102,11 @@ class Routes:
             return self._by_tag(tag, allowed)
         name = to.casefold()
         if allowed is not None and name not in allowed:
-            return Miss(f"{to!r} is not among its peers")
+            return Miss(f"{quoted(to)} is not among its peers")
         found = self._pairs.get((name, tag.casefold()))
         if found is None:
-            return Miss(f"{to!r} does not take {tag}" if name in self._names else f"there is no {to!r}")
+            there = name in self._names
+            return Miss(f"{quoted(to)} does not take {quoted(tag)}" if there else f"there is no {quoted(to)}")
         return found
 
     def _by_tag(self, tag: str, allowed: frozenset[str] | None) -> tuple[Listener, ...] | Miss:
@@ -115,7 +114,7 @@ class Routes:
         if allowed is not None:
             takers = tuple(taker for taker in takers if taker.name.casefold() in allowed)
         if not takers:
-            return Miss(f"nobody takes {tag}")
+            return Miss(f"nobody takes {quoted(tag)}")
         if len(takers) > 1 and not all(taker.broadcast for taker in takers):
             names = ", ".join(sorted({taker.name for taker in takers}))
             return Miss(f"{names} all take {tag}: it needs an address")

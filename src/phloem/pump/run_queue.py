@@ -13,7 +13,7 @@ line and come forward one by one as it is released.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar, final
 
@@ -75,8 +75,8 @@ class RunQueue(Generic[D]):
             thread = delivery.thread
             if thread.occupant is not None:
                 if thread.line is None:
-                    thread.line = deque()
-                thread.line.append(delivery)
+                    thread.line = OrderedDict()
+                thread.line[delivery] = None
             else:
                 thread.occupant = delivery
                 entering.append(delivery)
@@ -91,7 +91,7 @@ class RunQueue(Generic[D]):
         """The thread's delivery has ended: the next in its line comes forward."""
         thread.occupant = None
         if thread.line:
-            delivery: D = thread.line.popleft()
+            delivery: D = thread.line.popitem(last=False)[0]
             thread.occupant = delivery
             self._enter(delivery)
         else:
@@ -102,7 +102,7 @@ class RunQueue(Generic[D]):
         thread = delivery.thread
         if thread.occupant is not delivery:
             if thread.line is not None:
-                thread.line.remove(delivery)
+                del thread.line[delivery]
         elif self._lone is delivery:
             self._lone = None
         else:

@@ -6,17 +6,19 @@ before what sent them is closed. Called by the pump when a dispatch has come bac
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final, final
 
 from phloem.errors import ContractError, InvalidMessage
 from phloem.guarding import Raised, attempted, said
 from phloem.memory.threads import Thread
 from phloem.messages import SYSTEM, Cause, Ending, HandlerResponse, Huh, SystemError
+from phloem.wire.parsing import printable
 
 from .conversation import Delivery
 from .core import Core
 from .ledger import over_budget
-from .pipeline import Checked, Passed, Refused
+from .pipeline import ORIGINAL, Checked, Passed, Refused
 from .replies import BadReturn, read_return
 from .routing import Listener
 
@@ -38,7 +40,7 @@ class _Plan:
     def __init__(self) -> None:
         self.passed: list[Passed] = []
         self.refused: list[Refused] = []
-        self.answers: list[Any] = []  # for whoever injected
+        self.answers: list[Passed] = []  # for whoever injected
         self.responds = False
 
     def add(self, checked: Checked) -> None:
@@ -101,7 +103,7 @@ class Settling:
         elif not isinstance(error, InvalidMessage | ContractError):
             what = f"sent a payload whose class raised {type(error).__name__}: "
             self._core.observer.raised(delivery, error)
-        text = " ".join(f"{key} {what}{said(error)}".split())
+        text = printable(" ".join(f"{key} {what}{said(error)}".split()), ORIGINAL)
         self.failed(delivery, Cause("handler", text, key, type(error).__name__))
 
     # -- planning ---------------------------------------------------------------------------
@@ -110,7 +112,8 @@ class Settling:
         plan = _Plan()
         responses = read_return(value)
         if isinstance(responses, bytes):
-            for checked in self._core.pipeline.from_raw(responses, delivery.listener):
+            told = partial(self._core.observer.mended, delivery.listener.key)
+            for checked in self._core.pipeline.from_raw(responses, delivery.listener, told):
                 plan.add(checked)
             return plan
         plan.responds = bool(responses) and responses[0].is_response
@@ -165,7 +168,9 @@ class Settling:
 
     def _send(self, delivery: Delivery, plan: _Plan) -> None:
         core, turn, thread = self._core, delivery.turn, delivery.thread
-        turn.payloads += plan.answers
+        for answer in plan.answers:
+            turn.payloads.append(answer.payload)
+            turn.weight += len(answer.text)
         name = delivery.listener.name
         if plan.responds:
             caller = thread.parent
@@ -191,17 +196,20 @@ class Settling:
         core, turn, thread = self._core, delivery.turn, delivery.thread
         fellows = plan.passed if plan.responds else []
         going = [] if plan.responds else plan.passed
-        notices = len(plan.refused) if thread.wrong + 1 < core.max_attempts else 1
-        entries = len(going) + len(fellows) + len(plan.refused) + notices
-        if not self._fit(delivery, [item.listener for item in going], entries, not going):
+        spent = thread.wrong + 1 >= core.max_attempts
+        told = self._caller(thread) if spent else delivery.listener
+        notices = [] if told is None else [told] * (1 if spent else len(plan.refused))
+        booked = sum(not item.outbound for item in plan.refused)
+        takers = [*(item.listener for item in going), *notices]
+        if not self._fit(delivery, takers, len(takers) + len(fellows) + booked, not going):
             return
         thread.wrong += 1
         left = max(core.max_attempts - thread.wrong, 0)
         plan.passed = going
         if going:
             self._send(delivery, plan)
-        for _ in fellows:
-            core.ledger.refuse(turn, Ending.REJECTED)
+        for fellow in fellows:
+            core.ledger.refuse(turn, Ending.REJECTED, key=fellow.listener.key)
         huhs = [(item, core.tell_refused(turn, item, delivery.listener.key, left)) for item in plan.refused]
         for item, _ in huhs:
             self._book_refused(delivery, item)
@@ -220,11 +228,12 @@ class Settling:
         if item.outbound:
             return
         if not item.miss:
-            self._core.ledger.refuse(delivery.turn, Ending.REJECTED)
+            key = delivery.listener.key if item.listener is None else item.listener.key
+            self._core.ledger.refuse(delivery.turn, Ending.REJECTED, key=key)
             return
         cause = Cause("routing", item.detail, delivery.listener.key)
         id = delivery.conversation.next_id()
-        self._core.ledger.refuse(delivery.turn, Ending.UNDELIVERABLE)
+        self._core.ledger.refuse(delivery.turn, Ending.UNDELIVERABLE, key=delivery.listener.key)
         self._core.bury(delivery.turn, id, delivery.listener.key, item.to or "", cause, item.text)
 
     def _spent(self, delivery: Delivery, refused: list[Refused]) -> None:
@@ -253,7 +262,7 @@ class Settling:
             core.queue.put([core.open(turn, thread, checked, SYSTEM, delivery, fault)])
             return
         cause = Cause("unheard", f"{listener.key} takes no {type(notice).__name__}", listener.key)
-        core.ledger.refuse(turn, Ending.UNDELIVERABLE)
+        core.ledger.refuse(turn, Ending.UNDELIVERABLE, key=listener.key)
         core.bury(turn, delivery.conversation.next_id(), SYSTEM, listener.key, cause, checked.text)
 
     def _handled(self, delivery: Delivery, *, prune: bool) -> None:

@@ -94,9 +94,9 @@ class Parser:
             # Not what our encoder writes, then: a foreign class's, and strictly read it will say why.
             return self.parse(text)
 
-    def parse_fragments(self, data: bytes | str) -> list[Element]:
+    def parse_fragments(self, data: bytes | str, *, limit: int | None = None) -> list[Element]:
         """One or more elements side by side, each a root of its own; only white space between them."""
-        raw = to_bytes(data, self.limits.max_bytes)
+        raw = to_bytes(data, self.limits.max_bytes if limit is None else limit)
         markup = check(raw, self.limits)
         start = raw.index(b"?>") + 2 if raw.lstrip(b"\xef\xbb\xbf").startswith(b"<?xml") else 0
         if start == 0 and raw.startswith(b"\xef\xbb\xbf"):
@@ -126,8 +126,15 @@ class Parser:
 
 
 def canonical(element: Element) -> str:
-    """The exclusive canonical form of one element, standing alone."""
-    return etree.tostring(element, method="c14n", exclusive=True, with_comments=False).decode()
+    """The exclusive canonical form of one element, standing alone.
+
+    Raises ``InvalidMessage`` for what has none: an element under a relative namespace.
+    """
+    try:
+        return etree.tostring(element, method="c14n", exclusive=True, with_comments=False).decode()
+    except etree.LxmlError:
+        found = "a namespace that is no absolute URI"
+        refuse(HuhCode.ATTRIBUTE, path_of([local_name(element)]), found, "none, or an absolute URI")
 
 
 def detached(parent: Element, children: Sequence[Element]) -> list[Element]:

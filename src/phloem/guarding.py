@@ -66,8 +66,8 @@ def said(error: BaseException) -> str:
 def _going_on(error: BaseException, *, cancelled: bool) -> BaseException | None:
     """What of it is not the user's: a group's part, or all, or nothing."""
     going_on = (KeyboardInterrupt, trio.Cancelled) if cancelled else KeyboardInterrupt
+    whole: BaseException = error
     if not isinstance(error, BaseExceptionGroup):
-        return error if isinstance(error, going_on) else None
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    part, rest = group.split(going_on)
-    return error if rest is None else cast("BaseException | None", part)
+        return whole if isinstance(whole, going_on) else None
+    part, rest = cast("BaseExceptionGroup[BaseException]", error).split(going_on)
+    return whole if rest is None else part

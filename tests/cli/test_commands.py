@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -77,6 +78,57 @@ def test_check_shows_listeners_payloads_peers_and_limits(phloem: Any) -> None:
     assert "10 listeners" in done.out
     assert any("handlers at once" in row and "2,000" in row for row in done.out.splitlines())
     assert "\x1b" not in done.out
+
+
+def test_check_counts_one_as_one_and_names_every_kind_of_a_listener(phloem: Any) -> None:
+    (phloem.folder / "organism.yaml").write_text(
+        "listeners: [{name: a, payload_class: handlers.Say, handler: handlers.echo, agent: true, "
+        "broadcast: true, retries: 1, budgets: {messages: 1, seconds: 2}}]"
+    )
+    out = phloem("check", "organism.yaml").out
+    assert "unnamed: 1 listener\n" in out
+    assert "a (agent, broadcast)" in out
+    assert "1 retry, 1 message, 2 seconds" in out
+
+
+def test_check_says_nothing_under_quiet_but_faults(phloem: Any) -> None:
+    done = phloem("check", "organism.yaml", "--quiet")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    (phloem.folder / "organism.yaml").write_text("listeners: 5\n")
+    assert "found the number 5 as listeners" in phloem("check", "organism.yaml", "--quiet").err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of its own needs a POSIX system")
+def test_check_cuts_no_word_where_the_terminal_is_narrow(phloem: Any) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "phloem", "check", "organism.yaml"],
+            cwd=phloem.folder,
+            env={**phloem._environment(None), "TERM": "xterm", "COLUMNS": "40"},
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+        )
+        os.close(theirs)
+        drawn = b""
+        try:
+            while piece := screen.read(65536):
+                drawn += piece
+        except OSError:
+            pass  # Linux says so when the other end has closed
+    assert process.wait(timeout=60) == 0
+    shown = [line.strip() for line in drawn.decode().splitlines()]
+    for row in (
+        "many",
+        "takes two classes",
+        "takes: Say, Count",
+        "peers: anyone",
+        "limits: 0.05 s a message",
+    ):
+        assert any(row in line for line in shown), row
+    assert any(line.startswith("handlers at once") and line.endswith("2,000") for line in shown)
 
 
 def test_check_tells_all_faults_at_once(phloem: Any) -> None:
@@ -173,6 +225,10 @@ def test_help_loads_nothing_heavy(phloem: Any) -> None:
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_list_of_commands_cuts_no_sentence(phloem: Any) -> None:
+    assert "..." not in phloem("--help").out.split("Commands:")[1]
 
 
 @pytest.mark.parametrize("command", ["demo", "check", "send", "run"])

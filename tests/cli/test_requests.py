@@ -80,6 +80,9 @@ def test_a_given_id_comes_back(reader: RequestReader, name: str | int) -> None:
 
 def test_xml_is_enveloped_for_its_listener_and_never_pasted(reader: RequestReader) -> None:
     crafted = "</to></meta><Evil/>"
+    reader = RequestReader(
+        [Listener(crafted, (Greeting,))], FieldTable(), sender="outside", limits=WireLimits()
+    )
     request = read(reader, {"to": crafted, "xml": "<Greeting ><Name>A &amp; B</Name><!-- c --></Greeting>"})
     assert isinstance(request, Request)
     envelope = EnvelopeReader().read(Parser(WireLimits()).parse(request.xml))
@@ -121,7 +124,11 @@ def test_xml_without_to_goes_as_it_is(reader: RequestReader) -> None:
         ({"to": "greeter", "xml": "<Greeting><Name>"}, "truncated", "", ""),
         ({"to": "greeter", "xml": "<!DOCTYPE a><Greeting/>"}, "dtd-refused", "", ""),
         ({"to": "greeter", "xml": '<a xmlns="u"/>'}, "envelope", "xml", 'the tag "{u}a"'),
-        ({"to": "", "xml": "<a/>"}, "envelope", "/message/meta/to", "0 characters"),
+        ({"to": "", "xml": "<a/>"}, "routing", "to", '""'),
+        ({"to": "greter", "xml": "<Greeting/>"}, "routing", "to", '"greter"'),
+        ({"to": "greeter", "xml": "<Price/>"}, "routing", "/Price", '"Price"'),
+        ({"to": "greeter", "xml": "<Greeting>\n&"}, "bad-char", "xml, line 2, column 1", "'&'"),
+        ({"id": 1.5, "to": "greeter", "payload": {"name": "A"}}, "type", "id", "1.5"),
     ],
 )
 def test_a_line_that_is_no_message_says_why(
@@ -134,6 +141,29 @@ def test_a_line_that_is_no_message_says_why(
     assert path in fault.path
     assert found in fault.found
     assert len(fault.found) <= 80
+
+
+@pytest.mark.parametrize("rest", [{"payload": {"name": "A"}}, {"xml": "<Greeting><Name>A</Name></Greeting>"}])
+def test_a_listener_that_is_not_there_brings_those_that_are_the_nearest_first(
+    reader: RequestReader, rest: dict[str, object]
+) -> None:
+    refused = read(reader, {"to": "Greter", **rest})
+    assert isinstance(refused, Refused)
+    assert refused.faults[0].expected == 'a listener: greeter, Shop; did you mean "greeter"?'
+
+
+def test_what_a_listener_takes_instead_is_told_for_fields_and_for_xml(reader: RequestReader) -> None:
+    for line in ({"type": "Cost", "payload": {}}, {"xml": "<Cost/>"}):
+        refused = read(reader, {"to": "shop", **line})
+        assert isinstance(refused, Refused)
+        assert refused.faults[0].expected == "one of Greeting, Price"
+
+
+def test_names_and_tags_are_compared_as_the_organism_compares_them() -> None:
+    listener = Listener("Straße", (Greeting,))
+    reader = RequestReader([listener], FieldTable(), sender="outside", limits=WireLimits())
+    line = {"to": "STRASSE", "payload": {"name": "Ada"}}
+    assert read(reader, line) == Request(7, "STRASSE", Greeting("Ada"))
 
 
 def test_a_refused_line_keeps_its_id_if_it_has_one(reader: RequestReader) -> None:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -187,6 +183,19 @@ def test_bad_xml_costs_one_line_and_the_next_message_is_taken_up(phloem: Any) ->
     assert [each["error"]["line"] for each in done.lines[1:3]] == [2, 3]
 
 
+@pytest.mark.parametrize(
+    ("batch", "path"),
+    [
+        ('{"to": "echo", "xml": "<Say>\\n<Text>&"}', "xml, line 2, column 7"),
+        ('{"xml": "<message>\\n&"}', "xml, line 2, column 1"),
+        ("<message>\n&\n</message>", "message, line 2, column 1"),
+    ],
+)
+def test_a_path_of_lines_says_what_they_are_lines_of(phloem: Any, batch: str, path: str) -> None:
+    [result] = phloem("run", "organism.yaml", "--batch", "-", input=f"\n\n{batch}\n").lines
+    assert (result["error"]["line"], result["error"]["path"]) == (3, path)
+
+
 def test_files_are_read_and_written_as_named(phloem: Any, line: Any) -> None:
     (phloem.folder / "in").write_text(json.dumps(line("a")) + "\r\n")
     done = phloem("run", "organism.yaml", "--batch", "in", "--out", "out")
@@ -199,34 +208,21 @@ def test_an_empty_batch_is_no_failure(phloem: Any) -> None:
     assert (done.code, done.out) == (0, "")
 
 
-USAGE_FAULTS = [
-    ("run organism.yaml --batch missing", "phloem: missing: No such file or directory"),
-    ("run organism.yaml --batch .", "phloem: .: cannot be read: Is a directory"),
-    ("run organism.yaml --batch in --out no/out", "phloem: no/out: No such file or directory"),
-    ("run organism.yaml --batch in --out /dev/full", "phloem: results cannot be written: No space"),
-    ("run organism.yaml --batch in --out in", "phloem: --out in is the same file as --batch in"),
-    ("run organism.yaml --batch in --out ./organism.yaml", "is the same file as FILE organism.yaml"),
-    ("run organism.yaml --batch in --dead-letters in", "phloem: --dead-letters in is the same file"),
-    ("run organism.yaml --batch in --dead-letters -", "phloem: --dead-letters - needs --out"),
-    ("run organism.yaml", "phloem: Missing option '--batch'."),
-    ("run missing.yaml --batch in", "phloem: missing.yaml: found no such file"),
-    ("run organism.yaml --batch in --reorder-window 0", "phloem: Invalid value"),
-    ("run organism.yaml --batch in --bogus", "phloem: No such option '--bogus'"),
-    ("bogus", "phloem: No such command 'bogus'."),
-]
+def test_a_batch_that_is_a_folder_leaves_earlier_results_alone(phloem: Any) -> None:
+    (phloem.folder / "out").write_text("of yesterday")
+    assert phloem("run", "organism.yaml", "--batch", ".", "--out", "out").code == 2
+    assert (phloem.folder / "out").read_text() == "of yesterday"
 
 
-@pytest.mark.parametrize(("arguments", "cause"), [(line.split(), cause) for line, cause in USAGE_FAULTS])
-def test_usage_faults_say_their_cause_in_the_first_line(
-    phloem: Any, line: Any, arguments: list[str], cause: str
-) -> None:
-    (phloem.folder / "in").write_text(json.dumps(line("a")) + "\n")
-    before = (phloem.folder / "in").read_text()
-    done = phloem(*arguments, "--quiet")
-    assert done.code == 2
-    assert cause in done.err.splitlines()[0]
+def test_a_handler_that_raises_keyboard_interrupt_ends_the_run_like_ctrl_c(phloem: Any, line: Any) -> None:
+    with (phloem.folder / "handlers.py").open("a") as file:
+        file.write("\n\nasync def stop(payload, metadata):\n    raise KeyboardInterrupt\n")
+    with (phloem.folder / "organism.yaml").open("a") as file:
+        file.write("  - {name: stop, payload_class: handlers.Say, handler: handlers.stop}\n")
+    done = phloem.run(line("a", to="stop"))
+    assert (done.code, done.states) == (130, ["drained"])
     assert "Traceback" not in done.err
-    assert (phloem.folder / "in").read_text() == before
+    assert "in stop" in phloem.run(line("a", to="stop"), options=("--traceback",)).err
 
 
 def test_a_faulty_configuration_leaves_earlier_results_alone(phloem: Any) -> None:
@@ -245,92 +241,6 @@ def test_who_closes_the_pipe_gets_no_traceback(phloem: Any, line: Any) -> None:
     process.stdout.close()
     assert process.wait(timeout=60) == 2
     assert process.stderr.read() == ""
-
-
-@pytest.mark.parametrize(
-    ("environment", "shown"),
-    [
-        ({"PHLOEM_QUIET": "1"}, False),
-        ({"PHLOEM_RUN_QUIET": "1"}, False),
-        ({}, True),
-    ],
-)
-def test_options_come_from_the_environment_too(
-    phloem: Any, line: Any, environment: dict[str, str], shown: bool
-) -> None:
-    (phloem.folder / "in").write_text(json.dumps(line("a")) + "\n")
-    done = phloem("run", "organism.yaml", PHLOEM_RUN_BATCH="in", PHLOEM_RUN_OUT="out", **environment)
-    assert done.code == 0
-    assert (phloem.folder / "out").read_text().count("\n") == 1
-    assert ("1 message: 1 completed" in done.err) is shown
-
-
-def test_the_log_level_is_an_option_before_or_after_the_command_or_a_variable(phloem: Any, line: Any) -> None:
-    batch = json.dumps(line("a")) + "\n"
-    run = ("run", "organism.yaml", "--batch", "-")
-    assert "DEBUG" not in phloem(*run, input=batch).err
-    assert "DEBUG" in phloem("--log-level", "debug", *run, input=batch).err
-    assert "DEBUG" in phloem(*run, "--log-level", "DEBUG", input=batch).err
-    assert "DEBUG" in phloem(*run, input=batch, PHLOEM_LOG_LEVEL="debug").err
-    assert "DEBUG" not in phloem(*run, "--log-level", "error", input=batch, PHLOEM_LOG_LEVEL="debug").err
-
-
-def test_a_bug_says_its_cause_first_and_its_traceback_on_demand(phloem: Any) -> None:
-    (phloem.folder / "sitecustomize.py").write_text(
-        "import phloem.cli.batch\n"
-        "def broken(*arguments, **options): raise ZeroDivisionError('of all things')\n"
-        "phloem.cli.batch.ResultLines = broken\n"
-    )
-    path = os.pathsep.join([str(phloem.folder), str(Path(__file__).parents[2] / "src")])
-    plain = phloem("run", "organism.yaml", "--batch", "-", PYTHONPATH=path)
-    assert plain.err.splitlines()[0] == "phloem: ZeroDivisionError: of all things"
-    assert "Traceback" not in plain.err
-    assert plain.code == 1
-    full = phloem("run", "organism.yaml", "--batch", "-", "--traceback", PYTHONPATH=path)
-    assert full.err.splitlines()[0] == plain.err.splitlines()[0]
-    assert "in broken" in full.err
-
-
-def test_what_a_handler_raised_is_logged_as_one_line_and_its_traceback_on_demand(
-    phloem: Any, line: Any
-) -> None:
-    plain = phloem.run(line("tea", to="boom"))
-    assert ": LookupError: there is no tea" in plain.err
-    assert "Traceback" not in plain.err
-    assert (
-        'raise LookupError("there is no "' in phloem.run(line("tea", to="boom"), options=("--traceback",)).err
-    )
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of its own needs a POSIX system")
-@pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}])
-def test_a_bar_is_drawn_on_a_terminal_and_its_colours_respect_no_color(
-    phloem: Any, line: Any, variables: dict[str, str]
-) -> None:
-    import pty
-
-    (phloem.folder / "in").write_text((json.dumps(line("a")) + "\n") * 50)
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "phloem", "run", "organism.yaml", "--batch", "in", "--out", "out"],
-        cwd=phloem.folder,
-        env={**phloem._environment(variables), "TERM": "xterm-256color"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    drawn = b""
-    try:
-        while piece := os.read(ours, 65536):
-            drawn += piece
-    except OSError:
-        pass  # Linux says so when the other end has closed
-    os.close(ours)
-    assert process.wait(timeout=60) == 0
-    assert b"reading" in drawn
-    coloured = any(f"\x1b[{colour}".encode() in drawn for colour in ("38;5;", "31", "32", "35"))
-    assert coloured is (not variables)
 
 
 def test_bytes_and_digits_survive_the_whole_way(phloem: Any) -> None:

@@ -14,7 +14,7 @@ import pytest
 SAY = "<Say><Text>a</Text></Say>"
 FULL = Path("/dev/full")
 
-LOUD = '''
+LOUD = """
 import os, subprocess
 print("printed at import")
 
@@ -28,7 +28,7 @@ async def loud(payload, metadata):
 
 async def nosy(payload, metadata):
     return HandlerResponse.respond(Say(repr(sys.stdin.read())))
-'''
+"""
 
 SAID = ["printed at import", "printed by a handler", "written by a handler", "said by a child"]
 
@@ -149,7 +149,6 @@ def test_closed_streams_that_are_needed_are_one_line_and_exit_code_2(phloem: Any
     assert (closed.returncode, closed.stderr) == (2, "phloem: stdin: Bad file descriptor\n")
     closed = in_a_shell(phloem, '"$@" <&-', "send", "organism.yaml", "echo", "-")
     assert (closed.returncode, closed.stderr) == (2, "phloem: stdin: Bad file descriptor\n")
-    assert in_a_shell(phloem, '"$@" >&-', "check", "organism.yaml").returncode == 2
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")

@@ -11,7 +11,7 @@
                  a message's bytes -> a payload and where it goes
     results writing
                  outcomes -> lines, in order
-    exit_codes signals progress console
+    exit_codes signals standard progress console
                  how it ends, and what is seen of it
 
 Outermost ring: imports everything, nobody imports it.

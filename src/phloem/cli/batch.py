@@ -7,10 +7,12 @@ between the parts that do. ``run`` and ``send`` call it.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, final
 
 import trio
@@ -23,13 +25,15 @@ from phloem.organism import open_organism
 from .exit_codes import ExitCode, Tally, exit_code
 from .fields import FieldTable
 from .lines import Piece, Unreadable
-from .requests import Refused, Request, RequestReader, Taker
+from .requests import Refused, Request, RequestReader, Taker, within
 from .results import NOT_SENT, STOPPED, ResultLines, refused_outcome, unfinished_outcome
+from .shell import counted
 from .signals import Signals, watched_signals
 from .source import Source
+from .standard import STDERR
 from .writing import Place, ResultWriter
 
-__all__ = ["SENDER", "Batch", "BatchEnd", "Running", "ledger_line", "run_batch"]
+__all__ = ["SENDER", "Batch", "BatchEnd", "Running", "ledger_line", "run_batch", "tell_at_once"]
 
 SENDER: Final = "outside"  # who a batch's messages come from; the front door's own default
 
@@ -78,10 +82,11 @@ class Batch:
     """One run. ``watch`` runs beside it, for a progress bar."""
 
     def __init__(
-        self, source: Source, writer: ResultWriter, *, grace: float | None, tell: Callable[[str], None]
+        self, source: Source, writer: ResultWriter, *, grace: float, tell: Callable[[str], None]
     ) -> None:
         self.source = source
         self.end = BatchEnd()
+        self.ended_bytes = 0  # of the input, in messages that have ended
         self._writer = writer
         self._grace = grace
         self._tell = tell  # one line for a person; called in a signal handler too
@@ -108,7 +113,7 @@ class Batch:
                 helpers.cancel_scope.cancel(reason="the batch is done")
             self.end.taken = self._writer.opened
             # After a failed write, what is still in flight has nowhere to go.
-            await _shutdown(organism, self._grace if self.end.write_failure is None else 0)
+            await organism.shutdown(self._grace if self.end.write_failure is None else 0)
             self.end.report = organism.report
 
     async def _read(self, organism: Running, reader: RequestReader, messages: trio.Nursery) -> None:
@@ -116,6 +121,7 @@ class Batch:
             while (pieces := await self.source.receive()) is not None:
                 for piece in pieces:
                     place = await self._writer.open_place(piece.number, piece.line)
+                    place.size = 0 if isinstance(piece, Unreadable) else len(piece.content)
                     if isinstance(piece, Unreadable):
                         refused = Refused(piece.number, (piece.fault,), "")
                         self._ended(place, refused_outcome(refused), None)
@@ -145,6 +151,8 @@ class Batch:
                 receipt = await organism.inject(request.xml, sender=SENDER)
         except MessageRejected as error:
             outcome = error.outcome or Outcome("", ConversationState.REJECTED, rejections=(error.huh,))
+            if request.payload is None:
+                outcome = self._placed(outcome)
         except OrganismClosed:
             self._ended(place, unfinished_outcome(NOT_SENT), None)
             return
@@ -154,8 +162,15 @@ class Batch:
             outcome = await organism.wait(receipt)
         self._ended(place, outcome, time.perf_counter() - started)
 
+    def _placed(self, outcome: Outcome) -> Outcome:
+        """The same, and where it was rejected reads beside a line of the batch."""
+        what = "message" if self.source.is_xml else "xml"
+        huhs = (replace(huh, path=within(what, huh.path)) for huh in outcome.rejections)
+        return replace(outcome, rejections=tuple(huhs))
+
     def _ended(self, place: Place, outcome: Outcome, seconds: float | None) -> None:
         self.end.tally.add(outcome)
+        self.ended_bytes += place.size
         letters = self._lines.dead_letters(place.id, outcome) if outcome.dead_letters else b""
         self._writer.fill(
             place, self._lines.result(place.id, outcome, seconds, at_line=place.at_line), letters
@@ -173,8 +188,9 @@ class Batch:
     async def _drain_at_signal(self, organism: Running, reading: trio.CancelScope) -> None:
         await self.end.signals.first.wait()
         reading.cancel(reason="a signal")
-        self._tell("stopping: what was accepted is drained; a second signal stops at once\n")
-        await _shutdown(organism, self._grace)
+        patience = "" if math.isinf(self._grace) else f", for {self._grace:g} s at most"
+        self._tell(f"stopping: what was accepted is drained{patience}; a second signal stops at once\n")
+        await organism.shutdown(self._grace)
 
     def _stop_at_once(self, organism: Running) -> None:
         """In the signal handler, the last thing this process does: the loop may never run again."""
@@ -186,9 +202,8 @@ class Batch:
 
         written = self._writer.write_rest(unfinished)
         stuck = "" if written else "; results that were stuck in a full pipe are lost"
-        self._tell(
-            f"stopped at once, {self._writer.opened:,} messages read{stuck}: {ledger_line(organism.report)}\n"
-        )
+        count = counted(self._writer.opened, "message")
+        self._tell(f"stopped at once, {count} read{stuck}: {ledger_line(organism.report)}\n")
 
 
 def ledger_line(report: ShutdownReport) -> str:
@@ -202,16 +217,13 @@ def ledger_line(report: ShutdownReport) -> str:
         "in flight": report.in_flight,
     }
     told = " + ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "handled")
-    return f"{report.accepted:,} {'delivery' if report.accepted == 1 else 'deliveries'} = {told}"
+    return f"{counted(report.accepted, 'delivery', 'deliveries')} = {told}"
 
 
-async def _shutdown(organism: Running, grace: float | None) -> None:
-    """Drain for ``grace`` seconds, or for as long as the organism's file says. Checkpoint."""
-    await (organism.shutdown() if grace is None else organism.shutdown(grace))
-
-
-def _to_stderr(text: str) -> None:
-    os.write(2, text.encode())  # whole and unbuffered: it is also used in a signal handler
+def tell_at_once(text: str) -> None:
+    """Whole and unbuffered on stderr, if it takes it: for a signal handler too."""
+    with suppress(OSError):
+        os.write(STDERR, text.encode())
 
 
 async def run_batch(
@@ -221,13 +233,14 @@ async def run_batch(
     *,
     grace: float | None = None,
     watch: Callable[[Batch], Any] | None = None,
-    tell: Callable[[str], None] = _to_stderr,
+    tell: Callable[[str], None] = tell_at_once,
 ) -> BatchEnd:
-    """Open the organism, run the batch through it, close it.
+    """Open the organism, run the batch through it, close it; ``grace`` None is the file's own.
 
     Raises what opening the organism raises. Cancelled means: nothing is drained.
     """
     async with open_organism(config) as organism:
-        batch = Batch(source, writer, grace=grace, tell=tell)
+        patience = config.shutdown_grace if grace is None else grace
+        batch = Batch(source, writer, grace=patience, tell=tell)
         await batch.run(organism, config.wire, watch)
     return batch.end

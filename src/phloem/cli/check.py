@@ -8,25 +8,34 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from .shell import Settings, common_options, pass_settings
+from .shell import Settings, common_options, counted, pass_settings
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from phloem.config import Budgets, ListenerConfig, OrganismConfig
 
 __all__ = ["command"]
 
+_COLUMNS: Final = ("listener", "takes", "responds with", "peers", "limits", "description")
+_LEFT_FOR_WORDS: Final = 20  # columns of the table's last: a sentence reads badly in fewer
 
-@click.command("check")
+
+@click.command("check", short_help="Tell the faults of an organism, or what it is.")
 @click.argument("file", type=click.Path())
 @common_options
 @pass_settings
 def command(settings: Settings, file: str) -> int:
-    """Check the organism in FILE: its faults, all at once, or its listeners, peers and limits."""
-    import rich.box
+    """Check the organism in FILE: its faults, all at once, or its listeners, peers and limits.
+
+    \b
+    Imports the modules that the file names; runs no handler.
+    """
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
@@ -36,15 +45,12 @@ def command(settings: Settings, file: str) -> int:
 
     settings.start_logging()
     config = load_config(file)
+    if settings.quiet:
+        return 0
     console = open_console()
-    console.print(Text(f"{config.name}: {len(config.listeners)} listeners", style="bold"))
-    listeners = Table(
-        "listener", "takes", "responds with", "peers", "limits", "description", box=rich.box.SIMPLE_HEAD
-    )
-    for listener in config.listeners:
-        listeners.add_row(*(Text(cell, overflow="fold") for cell in _row(listener)))
-    console.print(listeners)
-    limits = Table("limit", "value", box=rich.box.SIMPLE_HEAD)
+    console.print(Text(f"{config.name}: {counted(len(config.listeners), 'listener')}", style="bold"))
+    _print_listeners(console, [_row(listener) for listener in config.listeners])
+    limits = Table("limit", "value", box=SIMPLE_HEAD)
     for name, value in _limits(config):
         limits.add_row(name, value)
     console.print(limits)
@@ -53,10 +59,40 @@ def command(settings: Settings, file: str) -> int:
     return 0
 
 
+def _print_listeners(console: Console, rows: Sequence[Sequence[str]]) -> None:
+    """A table, or where it does not fit a paragraph for each."""
+    from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    told = [index for index in range(len(_COLUMNS)) if not index or any(row[index] for row in rows)]
+    table, needed = Table(box=SIMPLE_HEAD), 0
+    for index in told:
+        wraps = _COLUMNS[index] == "description"
+        width = max(cell_len(cell) for cell in (_COLUMNS[index], *(row[index] for row in rows)))
+        needed += 3 + (min(width, _LEFT_FOR_WORDS) if wraps else width)
+        table.add_column(_COLUMNS[index], no_wrap=not wraps)
+    for row in rows:
+        table.add_row(*(Text(row[index]) for index in told))
+    if needed <= console.width:
+        console.print(table)
+        return
+    for row in rows:
+        console.print(Text(f"\n{row[0]}"))
+        for index in told[1:]:
+            label = "" if _COLUMNS[index] == "description" else f"{_COLUMNS[index]}: "
+            if row[index]:
+                console.print(Padding(Text(f"{label}{row[index]}"), (0, 0, 0, 2), expand=False))
+
+
 def _row(listener: ListenerConfig) -> tuple[str, ...]:
-    kind = " (agent)" if listener.is_agent else " (broadcast)" if listener.broadcast else ""
+    kinds = [
+        kind for kind, is_one in (("agent", listener.is_agent), ("broadcast", listener.broadcast)) if is_one
+    ]
     return (
-        listener.name + kind,
+        f"{listener.name} ({', '.join(kinds)})" if kinds else listener.name,
         _classes(listener.payload_class),
         _classes(listener.responds_with),
         _peers(listener),
@@ -83,9 +119,10 @@ def _own_limits(listener: ListenerConfig) -> Iterator[str]:
     if listener.handler_timeout is not None:
         yield f"{_shown(listener.handler_timeout)} s a message"
     if listener.retries:
-        yield f"{listener.retries} retries"
+        yield counted(listener.retries, "retry", "retries")
     if listener.budgets is not None:
-        yield from (f"{value} {name}" for name, value in _budgets(listener.budgets))
+        for name, value in _budgets(listener.budgets):
+            yield f"{value} {name.removesuffix('s') if value == '1' else name}"
 
 
 def _budgets(budgets: Budgets) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ Decides the words. Never draws where stderr is no terminal, and never touches st
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -15,9 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from phloem.messages import ConversationState
 
-from .batch import Batch, BatchEnd, ledger_line
+from .batch import Batch, BatchEnd, ledger_line, tell_at_once
+from .shell import counted
+from .standard import STDERR
 
-__all__ = ["drawn_progress", "summary", "wanted"]
+__all__ = ["drawn_progress", "summary", "tell_over_bar", "wanted"]
 
 _EVERY: Final = 0.1  # seconds between two drawings: smooth enough, and no load
 _ABANDONED: Final = 10  # abandoned messages named one by one
@@ -33,32 +35,37 @@ class drawn_progress:  # noqa: N801 - called like the function it stands for
         """Until cancelled."""
         columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as bar:
-            task = bar.add_task("reading", total=self._size)
+            # One more than there is: a bar that has reached its end shows a clock that stands still.
+            task = bar.add_task("reading", total=None if self._size is None else self._size + 1)
             while True:
                 bar.update(
                     task,
-                    completed=batch.source.consumed,
+                    completed=batch.ended_bytes,
                     description=_counts(batch.end) or "reading",
                     refresh=True,
                 )
                 await trio.sleep(_EVERY)
 
 
-def wanted(to_stdout: bool) -> bool:
+def wanted(outgoing: int) -> bool:
     """Whether anybody would see a bar, and no results on the same terminal would break it."""
-    return sys.stderr.isatty() and not (to_stdout and sys.stdout.isatty())
+    return os.isatty(STDERR) and not os.isatty(outgoing) and not Console(stderr=True).is_dumb_terminal
+
+
+def tell_over_bar(text: str) -> None:
+    """A line in the bar's place, with a cursor: the process may end before the bar does. Never waits."""
+    tell_at_once(f"\r\x1b[2K\x1b[?25h{text}")
 
 
 def summary(end: BatchEnd, seconds: float) -> Iterator[str]:
     """The lines that tell how a batch ended."""
-    total = end.tally.total
-    told = f"{total:,} message{'' if total == 1 else 's'}"
+    told = counted(end.tally.total, "message")
     if counts := _counts(end):
         told += f": {counts}"
     if end.tally.refused:
-        told += f"; {end.tally.refused:,} huhs within them"
+        told += f"; {counted(end.tally.refused, 'huh')} within them"
     if end.tally.dead_letters:
-        told += f"; {end.tally.dead_letters:,} dead letters"
+        told += f"; {counted(end.tally.dead_letters, 'dead letter')}"
     yield f"{told}; {seconds:.1f} s"
     if end.report is not None:
         yield ledger_line(end.report)

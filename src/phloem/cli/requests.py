@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any, Final, Protocol, cast, final
 
 from phloem.config import WireLimits
@@ -22,10 +23,11 @@ from .fields import FieldTable
 from .lines import Piece
 from .scalars import Digits, shown
 
-__all__ = ["NOT_JSON", "MessageId", "Refused", "Request", "RequestReader", "Taker"]
+__all__ = ["NOT_JSON", "MessageId", "Refused", "Request", "RequestReader", "Taker", "within"]
 
 NOT_JSON: Final = "not-json"  # the one code of ours beside the standard ones
 _KEYS: Final = ("id", "to", "type", "payload", "xml")
+_NAMED: Final = 20  # listeners or classes named in one fault
 _LONGEST_ID: Final = 256  # characters; ids come back in every result line
 MessageId = str | int
 
@@ -81,14 +83,14 @@ class RequestReader:
         self._table = table
         self._sender = sender
         self._parser = Parser(limits)
-        self._takes: dict[str, dict[str, type]] = {}  # names and tags are compared without case
+        self._takes: dict[str, dict[str, type]] = {}  # names and tags without case, as routing compares them
         self._names: list[str] = []
         for listener in listeners:
             if listener.name not in self._names:
                 self._names.append(listener.name)
-            classes = self._takes.setdefault(listener.name.lower(), {})
+            classes = self._takes.setdefault(listener.name.casefold(), {})
             for contract in listener.contracts:
-                classes.setdefault(contract.tag.lower(), contract.payload_class)
+                classes.setdefault(contract.tag.casefold(), contract.payload_class)
 
     def read_envelope(self, piece: Piece) -> Request:
         """An XML document as it is: the organism judges it."""
@@ -104,8 +106,8 @@ class RequestReader:
         try:
             faults = [_unknown_key(key) for key in line if key not in _KEYS]
             given = line.get("id")
-            if (isinstance(given, str) and len(given) <= _LONGEST_ID) or type(given) is int:
-                name = str(given) if isinstance(given, Digits) else given
+            if (type(given) is str and len(given) <= _LONGEST_ID) or type(given) is int:
+                name = given
             elif given is not None:
                 faults.append(
                     Fault(
@@ -139,31 +141,55 @@ class RequestReader:
         return Request(name, to, self._table.read(kind, line["payload"]))
 
     def _enveloped(self, to: str, xml: str) -> bytes:
-        root = self._parser.parse(xml)
-        if is_envelope(root) or str(root.tag).startswith("{"):
-            found = "an envelope" if is_envelope(root) else f"the tag {shown(str(root.tag))}"
+        classes = self._classes(to)
+        try:
+            root = self._parser.parse(xml)
+        except InvalidMessage as error:
+            raise InvalidMessage(
+                [replace(each, path=within("xml", each.path)) for each in error.faults]
+            ) from error
+        tag = str(root.tag)
+        if is_envelope(root) or tag.startswith("{"):
+            found = "an envelope" if is_envelope(root) else f"the tag {shown(tag)}"
             raise InvalidMessage(
                 [Fault(HuhCode.ENVELOPE, "xml", found, 'a bare payload in no namespace beside "to"')]
             )
+        if tag.casefold() not in classes:
+            raise InvalidMessage([Fault(HuhCode.ROUTING, f"/{tag[:60]}", shown(tag), _one_of(classes))])
         return write_envelope(sender=self._sender, to=to, thread=None, payloads=[canonical(root)])
 
     def _class(self, to: str | None, kind: str | None) -> type:
         """Which payload class the fields are of: the listener's only one, or the named one."""
-        if to is not None and to.lower() not in self._takes:
-            expected = "a listener: " + ", ".join(self._names[:20])
-            raise InvalidMessage([Fault(HuhCode.ROUTING, "to", shown(to), expected)])
-        classes = self._takes[to.lower()] if to is not None else self._all_classes()
+        classes = self._classes(to)
         if kind is None and len(classes) == 1:
             return next(iter(classes.values()))
-        if kind is not None and (found := classes.get(kind.rpartition(".")[2].lower())) is not None:
+        if kind is not None and (found := classes.get(kind.rpartition(".")[2].casefold())) is not None:
             return found
-        known = ", ".join(each.__name__ for each in list(classes.values())[:20])
         told = "nothing" if kind is None else shown(kind)
         code = HuhCode.MISSING_ELEMENT if kind is None else HuhCode.ROUTING
-        raise InvalidMessage([Fault(code, "type", told, f"one of {known}")])
+        raise InvalidMessage([Fault(code, "type", told, _one_of(classes))])
 
-    def _all_classes(self) -> dict[str, type]:
-        return {tag: kind for classes in self._takes.values() for tag, kind in classes.items()}
+    def _classes(self, to: str | None) -> dict[str, type]:
+        """What the listener takes, by tag; without one what any of them takes."""
+        if to is None:
+            return {tag: kind for classes in self._takes.values() for tag, kind in classes.items()}
+        if (classes := self._takes.get(to.casefold())) is not None:
+            return classes
+        more = ", …" if len(self._names) > _NAMED else ""
+        expected = f"a listener: {', '.join(self._names[:_NAMED])}{more}"
+        for near in get_close_matches(to.casefold(), self._takes, n=1):
+            name = next(each for each in self._names if each.casefold() == near)
+            expected += f"; did you mean {shown(name)}?"
+        raise InvalidMessage([Fault(HuhCode.ROUTING, "to", shown(to), expected)])
+
+
+def within(what: str, path: str) -> str:
+    """The path of a fault: lines and columns are counted from where ``what`` begins, not in the batch."""
+    return f"{what}, {path}" if path.startswith("line ") else path
+
+
+def _one_of(classes: Mapping[str, type]) -> str:
+    return "one of " + ", ".join(each.__name__ for each in list(classes.values())[:_NAMED])
 
 
 def _parse(piece: Piece) -> dict[str, Any]:

@@ -6,6 +6,7 @@ known to be good. The work is ``batch``'s.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .shell import Settings, common_options, pass_settings
+from .shell import Seconds, Settings, Whole, common_options, pass_settings, tell
+from .standard import data_stdin, data_stdout
 
 if TYPE_CHECKING:
     from .batch import BatchEnd
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 REORDER_WINDOW: Final = 1_000  # messages read ahead of the slowest: as many as have seats by default
-_STDIN, _STDOUT = 0, 1
+_STDIN: Final = ("-", "/dev/stdin")  # opened by that name, handlers could still read it
+_STDOUT: Final = ("-", "/dev/stdout")
 
 
 @click.command("run")
@@ -36,7 +39,7 @@ _STDIN, _STDOUT = 0, 1
 @click.option("--unordered", is_flag=True, help="Write results as they come instead of in input order.")
 @click.option(
     "--reorder-window",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     default=REORDER_WINDOW,
     metavar="N",
     show_default=True,
@@ -44,7 +47,7 @@ _STDIN, _STDOUT = 0, 1
 )
 @click.option(
     "--grace",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     metavar="SECONDS",
     help="Drain for this long after a signal  [default: shutdown_grace of FILE]",
 )
@@ -79,51 +82,63 @@ def command(
 
     from phloem.loading import importable, load_config, unbuilt
 
-    from .batch import run_batch
-    from .progress import drawn_progress, summary, wanted
+    from .batch import run_batch, tell_at_once
+    from .progress import drawn_progress, summary, tell_over_bar, wanted
     from .source import StreamSource
     from .writing import ResultWriter
 
     settings.start_logging()
-    config = load_config(file)
-    for sentence in unbuilt(config):
-        settings.note(f"phloem: {sentence}")
+    if out in _STDOUT and dead_letters in _STDOUT:
+        raise click.UsageError("--dead-letters - needs --out FILE: both on stdout would mix")
     with ExitStack() as stack:
-        incoming = stack.enter_context(_opened(batch, os.O_RDONLY, _STDIN))
+        # From here on: a module of the organism may print as soon as it is imported.
+        stdin = stack.enter_context(data_stdin()) if batch in _STDIN else None
+        stdout = stack.enter_context(data_stdout()) if out in _STDOUT or dead_letters in _STDOUT else None
+        config = load_config(file)
+        for sentence in unbuilt(config):
+            settings.note(f"phloem: {sentence}")
+        incoming = stdin if stdin is not None else stack.enter_context(_opened(batch, os.O_RDONLY))
         _refuse_same(batch, incoming, (file, out, dead_letters))
-        outgoing = stack.enter_context(_opened(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _STDOUT))
-        letters = None
-        if dead_letters is not None:
-            letters = stack.enter_context(
-                _opened(dead_letters, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _STDOUT)
-            )
+        names: dict[int, str] = {}
+
+        def writable(path: str) -> int:
+            if path in _STDOUT and stdout is not None:
+                names[stdout] = "stdout"
+                return stdout
+            opened = stack.enter_context(_opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+            names[opened] = path
+            return opened
+
+        outgoing = writable(out)
+        letters = writable(dead_letters) if dead_letters is not None else None
         stack.enter_context(importable(os.path.dirname(os.path.abspath(file))))
         writer = ResultWriter(outgoing, letters, window=reorder_window, ordered=not unordered)
-        drawn = wanted(out == "-") and not settings.quiet
+        drawn = wanted(outgoing) and not settings.quiet
         watch = drawn_progress(_size(incoming)) if drawn else None
+        tell_now = tell_over_bar if drawn else tell_at_once
         started = time.perf_counter()
 
         async def program() -> BatchEnd:
-            return await run_batch(config, StreamSource(incoming), writer, grace=grace, watch=watch)
+            source = StreamSource(incoming)
+            return await run_batch(config, source, writer, grace=grace, watch=watch, tell=tell_now)
 
         end = trio.run(program)
     for line in summary(end, time.perf_counter() - started):
         settings.note(line)
     if end.read_failure is not None:
-        click.echo(f"phloem: {batch}: cannot be read: {end.read_failure.strerror}", err=True)
+        tell(f"phloem: {'stdin' if batch in _STDIN else batch}: {end.read_failure.strerror}")
     if end.write_failure is not None and not isinstance(end.write_failure, BrokenPipeError):
-        click.echo(f"phloem: results cannot be written: {end.write_failure.strerror}", err=True)
+        tell(f"phloem: {names.get(end.write_failure.filename, out)}: {end.write_failure.strerror}")
     return end.exit_code(allow_dead_letters=allow_dead_letters)
 
 
 @contextmanager
-def _opened(path: str, flags: int, standard: int) -> Iterator[int]:
-    """A file's descriptor, or the standard one for ``-``. Raises OSError."""
-    if path == "-":
-        yield standard
-        return
+def _opened(path: str, flags: int) -> Iterator[int]:
+    """A file's descriptor. Raises OSError."""
     descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0), 0o666)
     try:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):  # which opens for reading, and cannot be read
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -131,11 +146,9 @@ def _opened(path: str, flags: int, standard: int) -> Iterator[int]:
 
 def _refuse_same(batch_file: str, incoming: int, others: tuple[str | None, ...]) -> None:
     """Results written over what they are read from would lose it, and two streams in one mix."""
-    if others[1:] == ("-", "-"):
-        raise click.UsageError("--dead-letters - needs --out FILE: both on stdout would mix")
     regular = [("--batch", batch_file, os.fstat(incoming))]
     for name, path in zip(("FILE", "--out", "--dead-letters"), others, strict=True):
-        if path is None or path == "-" or not os.path.exists(path):
+        if path is None or path in _STDOUT or not os.path.exists(path):
             continue
         status = os.stat(path)
         for other_name, other, other_status in regular:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
 import click
 
 from .lines import MAX_LINE, Piece, Unreadable
-from .shell import Settings, common_options, pass_settings
+from .shell import Seconds, Settings, common_options, pass_settings
+from .standard import STDIN, data_stdout
 
 if TYPE_CHECKING:
     from .batch import BatchEnd
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("send")
+@click.command("send", short_help="Send one message, print its outcome.")
 @click.argument("file", type=click.Path())
 @click.argument("listener")
 @click.argument("payload")
 @click.option(
     "--grace",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     metavar="SECONDS",
     help="Drain for this long after a signal  [default: shutdown_grace of FILE]",
 )
@@ -52,24 +52,31 @@ def command(
     from .writing import ResultWriter
 
     settings.start_logging()
-    config = load_config(file)
-    for sentence in unbuilt(config):
-        settings.note(f"phloem: {sentence}")
-    if payload == "-":
-        payload = _text(sys.stdin.buffer.read(MAX_LINE))
-    writer = ResultWriter(1, None, window=1, ordered=True)
+    with data_stdout() as outgoing:
+        config = load_config(file)
+        for sentence in unbuilt(config):
+            settings.note(f"phloem: {sentence}")
+        source = _OneMessage(listener, _from_stdin() if payload == "-" else payload)
+        writer = ResultWriter(outgoing, None, window=1, ordered=True)
 
-    async def program() -> BatchEnd:
-        return await run_batch(config, _OneMessage(listener, payload), writer, grace=grace)
+        async def program() -> BatchEnd:
+            return await run_batch(config, source, writer, grace=grace)
 
-    with importable(os.path.dirname(os.path.abspath(file))):
-        end = trio.run(program)
+        with importable(os.path.dirname(os.path.abspath(file))):
+            end = trio.run(program)
     if end.write_failure is not None:
+        end.write_failure.filename = "stdout"
         raise end.write_failure
     return end.exit_code(allow_dead_letters=allow_dead_letters)
 
 
-def _text(raw: bytes) -> str:
+def _from_stdin() -> str:
+    try:
+        with open(STDIN, "rb", closefd=False) as stdin:
+            raw = stdin.read(MAX_LINE)
+    except OSError as error:
+        error.filename = "stdin"
+        raise
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -10,8 +10,8 @@ import copy
 import logging
 import sys
 import traceback
-from contextlib import suppress
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast, final
 
@@ -21,7 +21,17 @@ from phloem.errors import CallerError, ConfigurationError, SenderError
 
 from .exit_codes import ExitCode
 
-__all__ = ["LOG_LEVELS", "Settings", "common_options", "complain", "pass_settings", "tell"]
+__all__ = [
+    "LOG_LEVELS",
+    "Seconds",
+    "Settings",
+    "Whole",
+    "common_options",
+    "complain",
+    "counted",
+    "pass_settings",
+    "tell",
+]
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _LONGEST_CAUSE: Final = 500  # characters of the one line; --traceback has the rest
@@ -49,6 +59,31 @@ class Settings:
         root = logging.getLogger()
         root.addHandler(handler)
         root.setLevel((self.log_level or ("error" if self.quiet else "warning")).upper())
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """``1 message``, ``2 messages``."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+@final
+class Whole(click.IntRange):
+    """A whole number, called so where it is none."""
+
+    name = "whole number"
+
+
+@final
+class Seconds(click.FloatRange):
+    """A duration: any number but NaN, which no clock ever reaches."""
+
+    name = "number of seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if seconds != seconds:
+            self.fail(f"{value!r} is not a valid {self.name}.", param, ctx)
+        return seconds
 
 
 def tell(text: str) -> None:
@@ -101,7 +136,7 @@ def common_options(function: _Function) -> _Function:
     for option in (
         click.option("--traceback", is_flag=True, help="Show the whole traceback of an error.", **shared),
         click.option(
-            "--quiet", "-q", is_flag=True, help="No progress and no summary; errors only.", **shared
+            "--quiet", "-q", is_flag=True, help="No progress, no summary, no warnings; errors only.", **shared
         ),
         click.option(
             "--log-level", type=levels, help="Log from this level on to stderr  [default: warning]", **shared
@@ -151,7 +186,7 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, ConfigurationError) and len(error.faults) > 1:
         return f"the configuration has {len(error.faults)} faults"
     if isinstance(error, click.ClickException):
-        text = error.format_message()
+        text = error.format_message() + _variable(error)
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     elif isinstance(error, (CallerError, SenderError)):
@@ -160,6 +195,16 @@ def _cause(error: BaseException) -> str:
         text = f"{type(error).__name__}: {error}"
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST_CAUSE else text[: _LONGEST_CAUSE - 1] + "…"
+
+
+def _variable(error: click.ClickException) -> str:
+    """Where a bad value came from, if nobody typed it."""
+    if not isinstance(error, click.BadParameter) or error.ctx is None or error.param is None:
+        return ""
+    name = error.param.name or ""
+    if error.ctx.get_parameter_source(name) is not click.core.ParameterSource.ENVIRONMENT:
+        return ""
+    return f" It comes from {error.ctx.auto_envvar_prefix}_{name.upper()} in the environment."
 
 
 def _code(error: BaseException) -> ExitCode:

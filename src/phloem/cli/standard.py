@@ -8,18 +8,19 @@ exit. Never writes a word itself. For ``app`` and the commands that read or writ
 
 from __future__ import annotations
 
-import io
+import errno
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final, TextIO
 
 __all__ = ["STDERR", "STDIN", "STDOUT", "data_stdin", "data_stdout", "let_go", "occupied", "stdout_failure"]
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 # What stands for a closed stream fails as a closed one would, except where a person was to be told.
 _IN_PLACE: Final = ((STDIN, os.O_WRONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_RDWR))
+_NOT_WRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def occupied() -> None:
@@ -34,21 +35,17 @@ def occupied() -> None:
 @contextmanager
 def data_stdout() -> Iterator[int]:
     """stdout for data alone. Until the block is left, all else that is printed there goes to stderr."""
-    stream = sys.stdout if isinstance(sys.stdout, io.TextIOWrapper) else None
-    _flushed(stream)
-    buffered = stream is not None and not stream.line_buffering
-    if stream is not None and buffered:
-        stream.reconfigure(line_buffering=True)  # as stderr is: what was printed is seen even at a sudden end
+    _flushed(sys.stdout)
+    before = _line_buffered(True)  # as stderr is: what was printed is seen even at a sudden end
     ours = os.dup(STDOUT)
     os.dup2(STDERR, STDOUT)
     try:
         yield ours
     finally:
-        _flushed(stream)
+        _flushed(sys.stdout)
         os.dup2(ours, STDOUT)
         os.close(ours)
-        if stream is not None and buffered:
-            stream.reconfigure(line_buffering=False)
+        _line_buffered(before)
 
 
 @contextmanager
@@ -66,8 +63,8 @@ def data_stdin() -> Iterator[int]:
 
 
 def stdout_failure(error: OSError) -> OSError:
-    """The same error with stdout's name where it was stdout that took no more."""
-    if error.filename is None and not _flushed(sys.stdout):
+    """The same error, with stdout's name where it has none: files say theirs, what is printed does not."""
+    if error.filename is None and error.errno in _NOT_WRITTEN:
         error.filename = "stdout"
     return error
 
@@ -81,10 +78,20 @@ def let_go() -> None:
             os.close(nowhere)
 
 
-def _flushed(stream: io.TextIOBase | None) -> bool:
+def _flushed(stream: TextIO | None) -> bool:
     if stream is not None:  # None: it was closed before the interpreter started
         with suppress(OSError):
             stream.flush()
             return True
         return False
     return True
+
+
+def _line_buffered(wanted: bool) -> bool:
+    """What it was before."""
+    stream: Any = sys.stdout  # nothing, or whatever a program has put there
+    if not hasattr(stream, "reconfigure"):
+        return wanted
+    before: bool = stream.line_buffering
+    stream.reconfigure(line_buffering=wanted)
+    return before

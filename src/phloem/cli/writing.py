@@ -33,6 +33,7 @@ class Place:
     number: int
     id: MessageId
     at_line: int = 0  # where in the input the message begins
+    size: int = 0  # bytes of the input that it is
     line: bytes | None = None
     dead_letters: bytes = b""
     conversation: str = ""
@@ -95,7 +96,7 @@ class ResultWriter:
         self._press.set()
 
     async def run(self) -> None:
-        """Write until closed. Raises OSError when a file takes no more."""
+        """Write until closed. Raises OSError, ``filename`` its descriptor, when a file takes no more."""
         while True:
             await self._wake.wait()
             self._wake, self._press = trio.Event(), trio.Event()
@@ -159,5 +160,9 @@ class ResultWriter:
     @staticmethod
     def _write_all(descriptor: int, data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        try:
+            while view:
+                view = view[os.write(descriptor, view) :]
+        except OSError as error:
+            error.filename = descriptor  # the caller knows what it calls it
+            raise

@@ -140,7 +140,8 @@ class CommandLine:
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def _environment(self, more: dict[str, str] | None) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("PHLOEM", "NO_COLOR"))}
+        ours = ("PHLOEM", "NO_COLOR", "PYTHONUNBUFFERED")  # the last hides what a buffer does at exit
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         return {**kept, "PYTHONPATH": str(SOURCE), **(more or {})}
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:

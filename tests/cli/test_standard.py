@@ -84,6 +84,33 @@ def test_the_device_names_of_standard_streams_mean_the_streams(loud: Any, line: 
     assert done.states == ["completed"]
 
 
+def test_what_was_printed_is_seen_even_if_the_process_ends_at_once(loud: Any, line: Any) -> None:
+    with (loud.folder / "handlers.py").open("a") as file:
+        file.write("\n\nasync def gone(payload, metadata):\n    print('last words')\n    os._exit(7)\n")
+    with (loud.folder / "organism.yaml").open("a") as file:
+        file.write("  - {name: gone, payload_class: handlers.Say, handler: handlers.gone}\n")
+    done = loud.run(line("a", to="gone"))
+    assert (done.code, done.out) == (7, "")
+    assert "last words" in done.err
+
+
+def test_stdin_is_the_data_s_until_the_block_is_left(phloem: Any) -> None:
+    code = (
+        "import os; from phloem.cli.standard import data_stdin\n"
+        "with data_stdin() as data: print(os.read(0, 9), os.read(data, 4))\n"
+        "print(os.read(0, 9))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=phloem._environment(None),
+        input=b"datarest",
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.split() == [b"b''", b"b'data'", b"b'rest'"]
+
+
 def test_a_handler_that_reads_stdin_takes_nothing_of_the_batch(loud: Any, line: Any) -> None:
     rest = [line(str(number)) for number in range(50)]
     done = loud.run(line("a", to="nosy"), *rest, options=("--reorder-window", "1"))

@@ -114,3 +114,28 @@ def test_what_a_handler_raised_is_logged_as_one_line_and_its_traceback_on_demand
     assert (
         'raise LookupError("there is no "' in phloem.run(line("tea", to="boom"), options=("--traceback",)).err
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("ValueError()", "ERROR phloem: odd raised on {id}: ValueError"),
+        (
+            "Unspeakable()",
+            "ERROR phloem: odd raised on {id}: Unspeakable: (its text raised ZeroDivisionError)",
+        ),
+    ],
+)
+def test_an_error_with_nothing_to_say_is_told_by_its_name(
+    phloem: Any, line: Any, error: str, told: str
+) -> None:
+    with (phloem.folder / "handlers.py").open("a") as file:
+        file.write(
+            "\n\nclass Unspeakable(Exception):\n    def __str__(self): return 1 / 0\n"
+            f"\n\nasync def odd(payload, metadata):\n    raise {error}\n"
+        )
+    with (phloem.folder / "organism.yaml").open("a") as file:
+        file.write("  - {name: odd, payload_class: handlers.Say, handler: handlers.odd}\n")
+    done = phloem.run(line("a", to="odd"), options=("--quiet",))
+    [logged] = done.err.splitlines()
+    assert logged.partition(" ")[2] == told.format(id=f"{done.lines[0]['conversation']}-2")

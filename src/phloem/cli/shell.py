@@ -192,7 +192,9 @@ def _cause(error: BaseException) -> str:
     elif isinstance(error, (CallerError, SenderError)):
         text = str(error)
     else:
-        text = f"{type(error).__name__}: {error}"
+        from phloem.guarding import said  # loads trio: only where user code may have raised
+
+        text = f"{type(error).__name__}: {said(error)}".removesuffix(": ")
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST_CAUSE else text[: _LONGEST_CAUSE - 1] + "…"
 

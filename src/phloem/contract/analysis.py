@@ -101,9 +101,9 @@ class _Analysis:
         by_tag: dict[str, str] = {}
         for name, raw in cls.__dict__["__dataclass_fields__"].items():
             where = f"{cls.__qualname__}.{name}"
-            if raw._field_type is dataclasses._FIELD_INITVAR:  # type: ignore[attr-defined]
+            if raw._field_type is dataclasses._FIELD_INITVAR:  # type: ignore[attr-defined] # no public name
                 raise ContractError(f"{where}: found an InitVar, which cannot be sent; make it a field")
-            if raw._field_type is not dataclasses._FIELD or not raw.init:  # type: ignore[attr-defined]
+            if raw._field_type is not dataclasses._FIELD or not raw.init:  # type: ignore[attr-defined] # ditto
                 continue  # a ClassVar is no field; what __init__ does not take cannot come from the wire
             tag = pascalize(name)
             if not is_xml_name(tag):

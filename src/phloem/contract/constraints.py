@@ -103,7 +103,7 @@ def read_metadata(metadata: Iterable[object], base: Facets = NO_FACETS) -> Facet
     facets = base
     for item in metadata:
         if isinstance(getattr(item, "metadata", None), list):  # pydantic's Field(...) keeps its parts there
-            facets = read_metadata(item.metadata, facets)  # type: ignore[attr-defined]
+            facets = read_metadata(item.metadata, facets)  # type: ignore[attr-defined] # duck typing
         facets = _narrowed(facets, item)
     return facets
 

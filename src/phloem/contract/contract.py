@@ -226,9 +226,9 @@ def xmlify(cls: type[_T]) -> type[_T]:
         raise ContractError(f"{cls.__qualname__}: @xmlify found no dataclass; put @dataclass below @xmlify")
     names = cls.__dict__["__dataclass_fields__"]
     if not hasattr(cls, "xsd") and "xsd" not in names:
-        cls.xsd = classmethod(_class_xsd)  # type: ignore[attr-defined]
+        cls.xsd = classmethod(_class_xsd)  # type: ignore[attr-defined] # given to it here
     if not hasattr(cls, "xml_value") and "xml_value" not in names:
-        cls.xml_value = _xml_value  # type: ignore[attr-defined]
+        cls.xml_value = _xml_value  # type: ignore[attr-defined] # given to it here
     frame = sys._getframe(1)
     try:
         _made(cls, _names_from(frame, cls))

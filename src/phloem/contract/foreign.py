@@ -55,7 +55,7 @@ def schema_of(cls: type) -> tuple[str, str]:
     """The XSD text of a foreign class and the tag of its root element; raises ``ContractError``."""
     where = cls.__qualname__
     try:
-        text = markup_of(cast("Callable[[], Any]", cls.xsd)())  # type: ignore[attr-defined]
+        text = markup_of(cast("Callable[[], Any]", cls.xsd)())  # type: ignore[attr-defined] # duck typing
         root = etree.fromstring(text.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
         etree.XMLSchema(root)
     except (InvalidMessage, etree.LxmlError, TypeError, ValueError) as error:

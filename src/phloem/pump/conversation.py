@@ -182,6 +182,7 @@ class Conversation:
     __slots__ = (
         "budgets",
         "context",
+        "core",
         "cut",
         "cut_state",
         "failed",
@@ -192,7 +193,6 @@ class Conversation:
         "listener_messages",
         "messages",
         "over",
-        "pump",
         "sender",
         "started",
         "threads",
@@ -201,9 +201,9 @@ class Conversation:
     )
 
     def __init__(
-        self, pump: object, id: str, sender: str, budgets: Budgets, context: Context, *, lasting: bool
+        self, core: object, id: str, sender: str, budgets: Budgets, context: Context, *, lasting: bool
     ) -> None:
-        self.pump = pump  # whose it is; two pumps in one process never meet
+        self.core = core  # whose it is; two pumps in one process never meet
         self.id, self.sender, self.budgets, self.context = id, sender, budgets, context
         self.last_id = 0
         self.threads = ThreadTree(f"{id}-0", sender)

@@ -31,10 +31,10 @@ OVERRAN: Final = _Overran()
 _running: ContextVar[Delivery | None] = ContextVar("phloem_dispatch", default=None)
 
 
-def current_dispatch(pump: object) -> Delivery | None:
-    """The delivery that the calling code is handling for ``pump``, or None outside of one."""
+def current_dispatch(core: object) -> Delivery | None:
+    """The delivery that the calling code is handling for the pump of ``core``, or None outside of one."""
     delivery = _running.get()
-    if delivery is None or delivery.conversation.pump is not pump or delivery.ending is not None:
+    if delivery is None or delivery.conversation.core is not core or delivery.ending is not None:
         return None
     return delivery
 

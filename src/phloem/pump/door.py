@@ -52,6 +52,7 @@ class Door:
     async def ask(
         self, examine: Examine, sender: str, budgets: Budgets | None, conversation: Conversation | None
     ) -> Any:
+        """The first answer at the root, at the turn's end. Checkpoint. Cancelled means: the turn was cut."""
         self.refuse_inside("ask")
         turn = await self.enter(examine, sender, budgets, conversation)
         turn.asked = True
@@ -158,6 +159,7 @@ class Door:
         return examine
 
     async def outcome(self, turn: Turn) -> Outcome:
+        """The turn's outcome, once it has one. Checkpoint. Cancelled means: only the waiting ended."""
         if turn.outcome is not None:
             await trio.lowlevel.checkpoint()
             return turn.outcome
@@ -172,6 +174,7 @@ class Door:
                 turn.waiters.remove(tell)
 
     def check_sender(self, sender: str) -> None:
+        """Raise SenderRefused for a name that a stranger may not speak under."""
         lowered = sender.casefold()
         wrong = (
             not lowered.strip()
@@ -188,6 +191,7 @@ class Door:
             )
 
     def refuse_inside(self, what: str) -> None:
+        """Raise WouldDeadlock within a dispatch that this organism called itself."""
         delivery = current_dispatch(self._core)
         if delivery is not None:
             raise WouldDeadlock(

@@ -12,7 +12,7 @@ import trio.testing
 from phloem.errors import ConversationFailed, OrganismClosed
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, ShutdownReport
 from phloem.organism import Organism, open_organism
-from support.auditing import ended
+from support.auditing import ended, report_of
 from support.listeners import Note, hang
 from support.resting import organism_of
 
@@ -53,7 +53,7 @@ async def test_a_drain_lets_what_is_queued_finish_and_ends_as_soon_as_it_has(
         for number in range(7):
             await organism.send(Note(str(number)), to="one")
     assert trio.current_time() - began == 7
-    assert organism.report == ShutdownReport(7, handled=7, rejected=0, undeliverable=0, failed=0, abandoned=0)
+    assert report_of(organism) == ShutdownReport(7, handled=7, rejected=0, undeliverable=0, failed=0, abandoned=0)
 
 
 async def test_the_shortest_grace_asked_for_holds(autojump_clock: trio.testing.MockClock) -> None:
@@ -93,7 +93,7 @@ async def test_an_idle_block_holds_up_no_drain_and_takes_no_turn_during_one(
             with pytest.raises(OrganismClosed):
                 await block.ask(Note("y"), to="echo")
         assert trio.current_time() - began == 5  # the hung one's grace
-    assert organism.report.accepted == 2
+    assert report_of(organism).accepted == 2
 
 
 async def test_an_idle_organism_with_an_open_block_shuts_down_at_once(
@@ -104,7 +104,8 @@ async def test_an_idle_organism_with_an_open_block_shuts_down_at_once(
         began = trio.current_time()
         report = await organism.shutdown(5)
         assert trio.current_time() == began
-        assert report.handled == report.accepted == 1
+        assert report == organism.report
+        assert report_of(organism).handled == report_of(organism).accepted == 1
 
 
 # -- leaving by an error ----------------------------------------------------------------------
@@ -213,7 +214,7 @@ async def test_the_1001st_stranger_waits_for_a_seat_and_has_the_next_one_that_is
                 await organism.ask(Note("x"), to="echo")
             assert impatient.cancelled_caught
             assert organism.statistics()["seats"] == {"free": 0, "waiting": 1}
-            assert organism.report.accepted == 1_000
+            assert report_of(organism).accepted == 1_000
             assert let_in == []
 
             go["0"].set()
@@ -228,7 +229,7 @@ async def test_the_1001st_stranger_waits_for_a_seat_and_has_the_next_one_that_is
             await organism.shutdown(0)
         assert let_in == [1, -1]
     assert adds_up(organism.report)
-    assert organism.report.accepted == 1_002
+    assert report_of(organism).accepted == 1_002
 
 
 async def test_a_seat_that_comes_free_as_the_intake_closes_lets_nobody_in(
@@ -309,7 +310,7 @@ async def test_a_stranger_who_gives_up_waiting_for_a_seat_leaves_no_trace(
                 case _:
                     await open_block()
         assert scope.cancelled_caught
-        assert organism.report.accepted == 1
+        assert report_of(organism).accepted == 1
         assert organism.statistics()["seats"] == {"free": 0, "waiting": 0}
         assert [thread.conversation for thread in organism.threads] == [first.conversation] * 2
         await organism.kill(first.conversation)
@@ -330,7 +331,7 @@ async def test_cancelling_who_only_waits_changes_nothing(autojump_clock: trio.te
             assert scope.cancelled_caught
             assert organism.report.in_flight == 1
         assert (await organism.wait(receipt)).payloads == (Note("x"),)
-    assert organism.report == ShutdownReport(1, handled=1, rejected=0, undeliverable=0, failed=0, abandoned=0)
+    assert report_of(organism) == ShutdownReport(1, handled=1, rejected=0, undeliverable=0, failed=0, abandoned=0)
 
 
 async def test_cancelling_a_kill_kills_all_the_same(autojump_clock: trio.testing.MockClock) -> None:

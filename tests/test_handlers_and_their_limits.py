@@ -19,6 +19,7 @@ from phloem.messages import (
     Receipt,
 )
 from phloem.organism import Organism, open_organism
+from support.auditing import report_of
 from support.listeners import Note
 from support.misbehaving import failure, organism_of
 
@@ -38,7 +39,7 @@ async def test_a_handler_that_never_awaits_cannot_be_timed_out_and_is_named_by_a
 
     async with open_organism(organism_of(bad, handler_timeout=300)) as organism:
         assert await organism.ask(Note("x"), to="bad") == Note("x")
-    assert organism.report.handled == 1
+    assert report_of(organism).handled == 1
     assert [r.levelno for r in caplog.records if "bad held on for 400.0 s" in r.message] == [logging.WARNING]
 
 
@@ -144,7 +145,7 @@ async def test_a_cut_handler_that_returns_all_the_same_is_abandoned_and_its_resu
         assert await organism.kill(receipt.conversation)
         assert (await organism.wait(receipt)).state is ConversationState.CANCELLED
         assert set(organism.statistics()["listeners"]["echo"].values()) == {0}
-    assert organism.report.abandoned == organism.report.accepted == 1
+    assert organism.report.abandoned == report_of(organism).accepted == 1
     assert organism.statistics()["listeners"]["bad"][Ending.ABANDONED.value] == 1
 
 
@@ -167,4 +168,4 @@ async def test_what_a_handler_returns_after_the_organism_was_cancelled_is_droppe
         outcome = await organism.wait(receipt)
         assert outcome.state is ConversationState.DRAINED
         assert outcome.payloads == ()
-        assert organism.report.abandoned == organism.report.accepted == 1
+        assert organism.report.abandoned == report_of(organism).accepted == 1

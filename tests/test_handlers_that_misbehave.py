@@ -23,6 +23,7 @@ from phloem.messages import (
     SystemError,
 )
 from phloem.organism import Organism, open_organism
+from support.auditing import report_of
 from support.listeners import Note, echo
 from support.misbehaving import failure, organism_of
 
@@ -71,7 +72,7 @@ async def test_whatever_a_handler_raises_fails_its_own_message_only(error: BaseE
         letter = await failure(organism)
         if not isinstance(error, StopIteration):  # a coroutine turns that into a RuntimeError
             assert letter.cause.exception == type(error).__name__
-    assert organism.report == ShutdownReport(2, handled=1, rejected=0, undeliverable=0, failed=1, abandoned=0)
+    assert report_of(organism) == ShutdownReport(2, handled=1, rejected=0, undeliverable=0, failed=1, abandoned=0)
 
 
 async def test_a_stray_cancelled_fails_the_message_and_cancels_nobody() -> None:
@@ -110,7 +111,7 @@ async def test_keyboard_interrupt_ends_the_run_and_closes_the_books() -> None:
     while isinstance(error, BaseExceptionGroup):
         (error,) = error.exceptions
     assert isinstance(error, KeyboardInterrupt)
-    report = organisms[0].report
+    report = report_of(organisms[0])
     assert (report.accepted, report.abandoned, report.in_flight) == (1, 1, 0)
 
 
@@ -234,7 +235,7 @@ async def test_raw_bytes_are_a_fan_out_and_what_they_say_of_themselves_is_ignore
     ]
     assert len(threads) == 3
     assert "somebody-elses" not in threads
-    assert organism.report == ShutdownReport(8, handled=6, rejected=1, undeliverable=1, failed=0, abandoned=0)
+    assert report_of(organism) == ShutdownReport(8, handled=6, rejected=1, undeliverable=1, failed=0, abandoned=0)
 
 
 @pytest.mark.parametrize(
@@ -253,4 +254,4 @@ async def test_garbage_from_a_handler_comes_back_to_it_as_a_huh(raw: bytes) -> N
         assert await organism.ask(Note("x"), to="bad") == Answer("sorry")
     (huh,) = huhs
     assert huh.attempts_left == 2
-    assert organism.report == ShutdownReport(3, handled=2, rejected=1, undeliverable=0, failed=0, abandoned=0)
+    assert report_of(organism) == ShutdownReport(3, handled=2, rejected=1, undeliverable=0, failed=0, abandoned=0)

@@ -20,6 +20,7 @@ from phloem.config import ListenerConfig, OrganismConfig
 from phloem.errors import MessageRejected, SenderRefused
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse
 from phloem.organism import Organism, open_organism
+from support.auditing import report_of
 from support.wire import NAMESPACE, message
 
 
@@ -120,7 +121,7 @@ async def test_a_document_is_refused_quickly_and_never_reaches_a_handler(
         assert len(refused.value.huh.original) <= 2_000
         assert refused.value.outcome is not None
         assert refused.value.outcome.state is ConversationState.REJECTED
-        assert organism.report.rejected == organism.report.accepted == 1
+        assert report_of(organism).rejected == report_of(organism).accepted == 1
         assert seen == []
 
 
@@ -192,7 +193,7 @@ async def test_nobody_speaks_under_the_name_of_a_listener_or_of_phloem(sender: s
             await organism.send(Note("x"), sender=sender)
         with pytest.raises(SenderRefused):
             await organism.inject(envelope(NOTE), sender=sender)
-        assert organism.report.accepted == 0
+        assert report_of(organism).accepted == 0
         assert organism.statistics()["seats"]["free"] == organism.config.max_in_flight
 
 

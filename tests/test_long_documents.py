@@ -15,6 +15,7 @@ from phloem.config import OrganismConfig, WireLimits
 from phloem.errors import OrganismClosed
 from phloem.messages import HandlerMetadata, HandlerResponse
 from phloem.organism import Organism, open_organism
+from support.auditing import report_of
 from support.listeners import Handle, Note, hang
 from support.resting import organism_of
 from support.wire import message
@@ -54,9 +55,9 @@ async def test_a_long_document_is_parsed_in_a_thread_that_holds_a_pipeline_slot(
                 await until(lambda: slots.threads.borrowed_tokens == 1)
             assert slots.pipelines.borrowed_tokens == 1
             assert slots.handlers.borrowed_tokens == 0
-            assert organism.report.accepted == 0
+            assert report_of(organism).accepted == 0
         assert slots.threads.borrowed_tokens == 0
-        assert organism.report.accepted == 1
+        assert report_of(organism).accepted == 1
         await organism.shutdown(0)
 
 
@@ -74,7 +75,7 @@ async def test_cancelling_an_inject_while_its_document_is_parsed_is_all_or_nothi
                 await until(lambda: slots.threads.borrowed_tokens == 1)
             nursery.cancel_scope.cancel()
         assert slots.threads.borrowed_tokens == 0
-        assert organism.report.accepted == len(receipts)
+        assert report_of(organism).accepted == len(receipts)
         assert organism.statistics()["seats"]["free"] == organism.config.max_in_flight - len(receipts)
         await organism.shutdown(0)
     assert slots.borrowed() == 0
@@ -105,7 +106,7 @@ async def test_long_documents_wait_for_a_slot_and_are_told_if_the_intake_closes_
             await organism.shutdown(0)
         assert told == ["closed"]
         assert organism._pump.slots.borrowed() == 0
-    assert organism.report.accepted == 1
+    assert report_of(organism).accepted == 1
 
 
 async def test_a_long_document_gets_the_slot_that_a_handler_gives_back() -> None:
@@ -141,4 +142,4 @@ async def test_leaving_the_block_waits_for_documents_that_others_brought() -> No
                 await until(lambda: slots.threads.borrowed_tokens == 1)
         assert slots.threads.borrowed_tokens == 0
         assert slots.borrowed() == 0
-    assert organism.report.accepted == 0
+    assert report_of(organism).accepted == 0

@@ -16,7 +16,7 @@ from phloem.errors import (
 )
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, Outcome, Receipt
 from phloem.organism import Organism, open_organism
-from support.auditing import assert_nothing_is_left, running, still_answers
+from support.auditing import assert_nothing_is_left, report_of, running, still_answers
 from support.listeners import BACK, HANG, ONE, SENDERS, SLOW, Ask, Reply, answer, listener
 from support.wire import message
 
@@ -63,7 +63,7 @@ async def test_a_class_that_cannot_be_a_payload_is_the_callers_fault() -> None:
                 await organism.ask(payload, to="back")
             with pytest.raises(ContractError):
                 await organism.send(payload, to="back")
-        assert organism.report.accepted == 0
+        assert report_of(organism).accepted == 0
         assert organism.statistics()["seats"]["free"] == 1_000
         await still_answers(organism)
 
@@ -119,7 +119,7 @@ async def test_wait_idle_returns_at_once_when_nothing_is_in_flight_and_else_when
             await trio.sleep(1)
         await organism.wait_idle()
         assert trio.current_time() == 7
-        assert organism.report.handled == 3
+        assert report_of(organism).handled == 3
 
 
 async def test_wait_idle_never_returns_between_a_message_and_its_follow_up(
@@ -237,7 +237,7 @@ async def test_strangers_who_wait_for_a_seat_are_told_that_it_closes() -> None:
             assert organism.statistics()["seats"]["waiting"] == 3
             await organism.shutdown(0)
     assert told == ["closed"] * 3
-    assert organism.report.accepted == 1
+    assert report_of(organism).accepted == 1
 
 
 async def test_a_drain_lets_follow_ups_and_retries_finish(autojump_clock: trio.testing.MockClock) -> None:
@@ -262,7 +262,7 @@ async def test_a_drain_lets_follow_ups_and_retries_finish(autojump_clock: trio.t
         shutdown_grace=60,
     ) as organism:
         await organism.send(Ask("x"), to="front")
-    assert organism.report.handled == organism.report.accepted == 3
+    assert report_of(organism).handled == report_of(organism).accepted == 3
     assert trio.current_time() < 10
 
 
@@ -320,4 +320,4 @@ async def test_nobody_speaks_under_the_ledgers_name_of_a_twin() -> None:
         for sender in ("twin", "TWIN", "twin#2"):
             with pytest.raises(SenderRefused):
                 await organism.send(Ask("x"), to="twin", sender=sender)
-        assert organism.report.accepted == 0
+        assert report_of(organism).accepted == 0

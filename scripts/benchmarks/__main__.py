@@ -16,12 +16,13 @@ from typing import Final
 
 import trio
 
-from . import command_cases, obvious_cases, phloem_cases, xml_cases
+from . import command_cases, memory_cases, obvious_cases, phloem_cases, xml_cases
 from .measuring import Figure, Hops, checkpoint_seconds
 
 MiB: Final = 1024 * 1024
 HOP: Final = 12.0  # checkpoints a hop; 7 at best where it was designed
 OWN: Final = 9.0  # checkpoints a hop, XML apart
+MEMORY: Final = 1.0  # checkpoints a hop for context and todos together, where no handler uses them
 SAME_RATE: Final = 1.15  # slowest length over the shortest; machines wander by a tenth
 FLAT: Final = 2.0  # MiB grown after the first fifth; a leak of 530 B a hop is 20 in 50,000
 FLAT_BATCH: Final = 1.1  # peak of 100,000 lines over that of 10,000
@@ -79,6 +80,16 @@ def mixed(unit: float, long: bool) -> Iterator[Figure]:
     yield Figure("  memory grown after a fifth", ours.grown / MiB, "MiB", FLAT)
 
 
+def memory(unit: float, long: bool) -> Iterator[Figure]:
+    yield Figure("context and todos cost, a hop", memory_cases.cost(5, 3_000) / unit, "checkpoints", MEMORY)
+    count = 1_000_000 if long else 100_000
+    memory_cases.used(5_000)  # warm
+    ours = memory_cases.used(count)
+    name = f"{count:,} messages that use both, one"
+    yield Figure(name, ours.cpu / unit, "checkpoints", note=f"{1 / ours.wall:,.0f} messages/s")
+    yield Figure("  memory grown after a fifth", ours.grown / MiB, "MiB", FLAT)
+
+
 def broadcast(unit: float, long: bool) -> Iterator[Figure]:
     ours = min(phloem_cases.broadcast(10, 0.05) for _ in range(ROUNDS))
     yield Figure(
@@ -120,7 +131,7 @@ def xml(unit: float, long: bool) -> Iterator[Figure]:
 CASES: Final[Mapping[str, Callable[[float, bool], Iterator[Figure]]]] = MappingProxyType(
     {
         case.__name__.replace("_", "-"): case
-        for case in (xml, ping_pong, conversations, lengths, mixed, broadcast, delay, limit, start, batch)
+        for case in (xml, ping_pong, conversations, lengths, mixed, memory, broadcast, delay, limit, start, batch)
     }
 )
 

@@ -10,6 +10,7 @@ who use phloem; nobody inside comes in this way.
 #   cli/            one file per command
 #   organism        open_organism(): the only file that knows every part
 #   loading         organism.yaml -> OrganismConfig; every fault at once
+#   primitives      the listeners phloem brings: boot, todo, todo-complete
 #   pump/           the life of a message: routing, run queue, dispatch, replies, ledger
 #   contract/       dataclass <-> element <-> XSD <-> words for a model        no trio
 #   wire/           bytes <-> envelope: the parser, the limits, the repair     no trio
@@ -27,12 +28,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AbandonedMessage",
+    "AccessRefused",
+    "Boot",
     "Budgets",
+    "BufferSlot",
     "CallerError",
     "Cause",
     "Clock",
     "ConfigurationError",
     "ConfigurationFault",
+    "ContextBuffer",
+    "ContextView",
     "Contract",
     "ContractError",
     "Conversation",
@@ -41,8 +47,10 @@ __all__ = [
     "DeadLetter",
     "Doc",
     "Fault",
+    "Forgotten",
     "HandlerMetadata",
     "HandlerResponse",
+    "History",
     "Huh",
     "HuhCode",
     "Ids",
@@ -50,9 +58,12 @@ __all__ = [
     "InvalidMessage",
     "Listener",
     "ListenerConfig",
+    "MemoryLimits",
     "MessageRejected",
+    "NoDispatch",
     "NoResponse",
     "Observer",
+    "OnFull",
     "Organism",
     "OrganismClosed",
     "OrganismConfig",
@@ -65,13 +76,24 @@ __all__ = [
     "SenderError",
     "SenderRefused",
     "ShutdownReport",
+    "SlotMetadata",
     "SystemError",
     "ThreadScheduling",
+    "TodoClosed",
+    "TodoComplete",
+    "TodoRegistered",
+    "TodoRegistry",
+    "TodoUntil",
+    "TodoWatcher",
+    "TooManyTodos",
+    "Usage",
     "WireLimits",
     "WorldError",
     "WouldDeadlock",
     "__version__",
     "example",
+    "get_context_buffer",
+    "get_todo_registry",
     "load_config",
     "open_organism",
     "parse_element",
@@ -81,9 +103,19 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .config import Budgets, ListenerConfig, OrganismConfig, ThreadScheduling, WireLimits
+    from .config import (
+        Budgets,
+        ListenerConfig,
+        MemoryLimits,
+        OnFull,
+        OrganismConfig,
+        ThreadScheduling,
+        Usage,
+        WireLimits,
+    )
     from .contract import Contract, Doc, Pattern, example, parse_element, to_element, xmlify, xsd
     from .errors import (
+        AccessRefused,
         CallerError,
         ConfigurationError,
         ConfigurationFault,
@@ -92,16 +124,20 @@ if TYPE_CHECKING:
         InternalError,
         InvalidMessage,
         MessageRejected,
+        NoDispatch,
         NoResponse,
         OrganismClosed,
         OutcomeForgotten,
         PhloemError,
         SenderError,
         SenderRefused,
+        TooManyTodos,
         WorldError,
         WouldDeadlock,
     )
     from .loading import load_config
+    from .memory.history import BufferSlot, Forgotten, History, SlotMetadata
+    from .memory.todos import TodoWatcher
     from .messages import (
         AbandonedMessage,
         Cause,
@@ -121,7 +157,10 @@ if TYPE_CHECKING:
         SystemError,
     )
     from .organism import Conversation, Organism, open_organism
+    from .primitives import Boot, TodoClosed, TodoComplete, TodoRegistered, TodoUntil
     from .pump import Listener, Observer
+    from .pump.reading import ContextView
+    from .pump.within import ContextBuffer, TodoRegistry, get_context_buffer, get_todo_registry
 else:  # type checkers see the imports above, and so a misspelt name as an error
     from importlib import import_module
     from types import MappingProxyType
@@ -130,22 +169,32 @@ else:  # type checkers see the imports above, and so a misspelt name as an error
         {
             name: module
             for module, names in (
-                (".config", "Budgets ListenerConfig OrganismConfig ThreadScheduling WireLimits"),
+                (
+                    ".config",
+                    "Budgets ListenerConfig MemoryLimits OnFull OrganismConfig ThreadScheduling Usage "
+                    "WireLimits",
+                ),
                 (".contract", "Contract Doc Pattern example parse_element to_element xmlify xsd"),
                 (
                     ".errors",
-                    "CallerError ConfigurationError ConfigurationFault ContractError ConversationFailed "
-                    "InternalError InvalidMessage MessageRejected NoResponse OrganismClosed "
-                    "OutcomeForgotten PhloemError SenderError SenderRefused WorldError WouldDeadlock",
+                    "AccessRefused CallerError ConfigurationError ConfigurationFault ContractError "
+                    "ConversationFailed InternalError InvalidMessage MessageRejected NoDispatch NoResponse "
+                    "OrganismClosed OutcomeForgotten PhloemError SenderError SenderRefused TooManyTodos "
+                    "WorldError WouldDeadlock",
                 ),
                 (".loading", "load_config"),
+                (".memory.history", "BufferSlot Forgotten History SlotMetadata"),
+                (".memory.todos", "TodoWatcher"),
                 (
                     ".messages",
                     "AbandonedMessage Cause Clock ConversationState DeadLetter Fault HandlerMetadata "
                     "HandlerResponse Huh HuhCode Ids Outcome Random Receipt ShutdownReport SystemError",
                 ),
                 (".organism", "Conversation Organism open_organism"),
+                (".primitives", "Boot TodoClosed TodoComplete TodoRegistered TodoUntil"),
                 (".pump", "Listener Observer"),
+                (".pump.reading", "ContextView"),
+                (".pump.within", "ContextBuffer TodoRegistry get_context_buffer get_todo_registry"),
             )
             for name in names.split()
         }

@@ -14,7 +14,17 @@ from typing import Any, Final, final
 
 from .messages import HandlerMetadata
 
-__all__ = ["Budgets", "Handler", "ListenerConfig", "OrganismConfig", "ThreadScheduling", "WireLimits"]
+__all__ = [
+    "Budgets",
+    "Handler",
+    "ListenerConfig",
+    "MemoryLimits",
+    "OnFull",
+    "OrganismConfig",
+    "ThreadScheduling",
+    "Usage",
+    "WireLimits",
+]
 
 type_or_types = type | Sequence[type]
 Handler = Callable[[Any, HandlerMetadata], Awaitable[Any]]
@@ -25,6 +35,20 @@ class ThreadScheduling(StrEnum):
 
     BREADTH_FIRST = "breadth-first"
     DEPTH_FIRST = "depth-first"
+
+
+class OnFull(StrEnum):
+    """What a message meets whose thread or conversation remembers as much as it may."""
+
+    FORGET_OLDEST = "forget_oldest"
+    REFUSE = "refuse"
+
+
+class Usage(StrEnum):
+    """How an agent is told of its peers' payloads: a card of fields and an example, or the XSD as well."""
+
+    CARDS = "cards"
+    XSD = "xsd"
 
 
 # -- the wire ---------------------------------------------------------------------------
@@ -60,6 +84,14 @@ BUDGET_DEPTH: Final = 256  # live thread tree; a delegation this deep is recursi
 KEEP_OUTCOMES: Final = 1_024  # finished conversations that can still be waited for
 KEEP_OUTCOME_BYTES: Final = 64 * 1024 * 1024  # of payloads in them; long answers would else keep 1 GiB
 KEEP_TOLD: Final = 1_000  # rejections and dead letters kept in one outcome; all are counted
+
+# -- memory -----------------------------------------------------------------------------------
+MAX_SLOTS_PER_THREAD: Final = 1_000  # messages; more than any model's window holds, some 500 KiB
+MAX_SLOTS_PER_CONVERSATION: Final = 10_000  # as many as a conversation may have messages
+MAX_CONTEXT_BYTES: Final = 4 * 1024 * 1024  # 4 MiB a conversation: four of the longest documents
+MAX_THREADS: Final = 20_000  # live at once: twenty for each seat, at 0.5 KiB a thread 10 MiB
+MAX_TODOS: Final = 1_000  # open in one conversation; an agent that waits for more has lost count
+KEEP_FINISHED: Final = 0  # finished conversations whose context can be read; memory goes back at once
 
 PORT: Final = 8765  # the reference's default
 
@@ -109,6 +141,26 @@ class WireLimits:
 
 
 @final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryLimits:
+    """What an organism remembers at most.
+
+    Slots are messages of a thread's or a conversation's context, bytes their XML in UTF-8, todos
+    those open in one conversation. At ``max_threads`` live threads, over all conversations,
+    strangers wait for a seat. ``keep_finished`` conversations stay readable, with what their pruned
+    threads had.
+    """
+
+    max_slots_per_thread: int = MAX_SLOTS_PER_THREAD
+    max_slots_per_conversation: int = MAX_SLOTS_PER_CONVERSATION
+    max_bytes_per_conversation: int = MAX_CONTEXT_BYTES
+    max_threads: int = MAX_THREADS
+    max_todos: int = MAX_TODOS
+    on_full: str = OnFull.FORGET_OLDEST
+    keep_finished: int = KEEP_FINISHED
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class ListenerConfig:
     """One listener as it is declared: classes and callables, or import paths for them."""
@@ -133,6 +185,7 @@ class ListenerConfig:
     retry_max_delay: float = field(default=RETRY_MAX_DELAY, kw_only=True)
     handler_timeout: float | None = field(default=None, kw_only=True)  # None: the organism's
     budgets: Budgets | None = field(default=None, kw_only=True)
+    usage: str | None = field(default=None, kw_only=True)  # of an agent; None: the organism's
 
 
 @final
@@ -157,5 +210,8 @@ class OrganismConfig:
     keep_outcomes: int = field(default=KEEP_OUTCOMES, kw_only=True)
     keep_outcome_bytes: int = field(default=KEEP_OUTCOME_BYTES, kw_only=True)
     wire: WireLimits = field(default=WireLimits(), kw_only=True)
+    memory: MemoryLimits = field(default=MemoryLimits(), kw_only=True)
+    usage: str = field(default=Usage.CARDS, kw_only=True)  # a card and an example: a quarter of the tokens
+    allow_unknown_peers: bool = field(default=False, kw_only=True)  # a misspelt peer is found at start
     # keys of a file whose part is not built yet, even where they only say the default
     declared: frozenset[str] = field(default=frozenset(), kw_only=True, repr=False, compare=False)

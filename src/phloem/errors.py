@@ -13,6 +13,7 @@ from typing import Final, final
 from .messages import Fault, Huh, Outcome, folded
 
 __all__ = [
+    "AccessRefused",
     "CallerError",
     "ConfigurationError",
     "ConfigurationFault",
@@ -21,12 +22,14 @@ __all__ = [
     "InternalError",
     "InvalidMessage",
     "MessageRejected",
+    "NoDispatch",
     "NoResponse",
     "OrganismClosed",
     "OutcomeForgotten",
     "PhloemError",
     "SenderError",
     "SenderRefused",
+    "TooManyTodos",
     "WorldError",
     "WouldDeadlock",
 ]
@@ -117,6 +120,21 @@ class OrganismClosed(CallerError):
 @final
 class WouldDeadlock(CallerError):
     """A handler would wait for work that may need its own place to run. Forward instead."""
+
+
+@final
+class NoDispatch(CallerError, RuntimeError):
+    """What only a running handler has was asked for outside of one, in another thread, or too late."""
+
+
+@final
+class AccessRefused(CallerError, LookupError):
+    """A handler named a thread or an issuer that is not its own. The same words if there is none."""
+
+
+@final
+class TooManyTodos(CallerError):
+    """The conversation has as many open todos as it may (``max_todos``)."""
 
 
 @final

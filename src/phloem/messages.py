@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol, final
 
@@ -31,9 +32,14 @@ __all__ = [
     "ShutdownReport",
     "SystemError",
     "folded",
+    "iso_time",
 ]
 
 SYSTEM: Final = "system"  # the one sender that is nobody's: faults, boot
+BOOT: Final = "system.boot"
+TODO: Final = "system.todo"
+TODO_COMPLETE: Final = "system.todo-complete"
+SERVICES: Final = (TODO, TODO_COMPLETE)  # the listeners phloem brings that every agent may address
 
 
 class HuhCode(StrEnum):
@@ -55,6 +61,7 @@ class HuhCode(StrEnum):
     FACET = "facet"
     UNION = "union"
     TOO_LARGE = "too-large"
+    FULL = "full"
     DTD_REFUSED = "dtd-refused"
     AMBIGUOUS_PAYLOAD = "ambiguous-payload"
     ROUTING = "routing"
@@ -269,6 +276,11 @@ class Random(Protocol):
     def random(self) -> float:
         """A number in [0, 1)."""
         ...
+
+
+def iso_time(seconds: float) -> str:
+    """Seconds since 1970 as ISO 8601 in UTC, to the microsecond: ``2031-05-17T09:30:00.000000Z``."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def folded(faults: Sequence[Fault]) -> Fault:

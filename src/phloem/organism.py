@@ -20,11 +20,10 @@ from typing import Any, Final, final
 import trio
 
 from phloem.config import DEFAULT_BUDGETS, Budgets, ListenerConfig, OrganismConfig
-from phloem.contract import Contract, contract_of
-from phloem.errors import (
-    OutcomeForgotten,
-)
-from phloem.loading import importable, load_config, resolve
+from phloem.contract.prompts import fingerprint
+from phloem.errors import OutcomeForgotten
+from phloem.loading import importable, load_config, resolve, running_listeners
+from phloem.memory.todos import TodoWatcher
 from phloem.messages import (
     Cause,
     Clock,
@@ -35,14 +34,17 @@ from phloem.messages import (
     Random,
     Receipt,
     ShutdownReport,
+    iso_time,
 )
+from phloem.primitives import BOOT_LISTENER, SERVICE_LISTENERS, Boot
 from phloem.pump.conversation import Conversation as _Conversation
 from phloem.pump.dispatch import callers_context
 from phloem.pump.door import Door
 from phloem.pump.observer import LoggingObserver, Observer
 from phloem.pump.ports import SeededIds, TrioClock
 from phloem.pump.pump import Pump, open_pump
-from phloem.pump.routing import Listener, twin_keys
+from phloem.pump.reading import ContextView, todos_of
+from phloem.pump.routing import Listener
 
 __all__ = ["Conversation", "Organism", "ThreadView", "open_organism"]
 
@@ -102,6 +104,11 @@ class Organism:
         self._door = Door(pump, config.budgets.over(DEFAULT_BUDGETS))
         self.listeners: Mapping[str, Listener] = MappingProxyType(self._core.listeners)
         self.routing_table: Mapping[str, list[Listener]] = MappingProxyType(self._core.pipeline.routes.table)
+
+    async def _boot(self) -> None:
+        """The first message of the run; returns when it has been handled. Checkpoint."""
+        now = iso_time(self._core.clock.wall())
+        await self._door.boot(Boot(self.config.name, now, len(self.listeners)), BOOT_LISTENER.name)
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -231,6 +238,16 @@ class Organism:
             for thread in conversation.threads
         )
 
+    @property
+    def todos(self) -> tuple[TodoWatcher, ...]:
+        """The open todos, oldest conversation first, as they were when they were asked for."""
+        return todos_of(self._core)
+
+    @property
+    def context(self) -> ContextView:
+        """What live conversations remember, and the newest ``keep_finished`` ended ones."""
+        return ContextView(self._core)
+
     def statistics(self) -> dict[str, Any]:
         """Counts for an operator: messages, conversations, seats, queue and each listener's."""
         core, slots = self._core, self._pump.slots
@@ -251,12 +268,14 @@ class Organism:
             "seats": {"free": self._pump.intake.free_seats, "waiting": self._pump.intake.waiting},
             "queued": core.ledger.in_flight - sum(running.values()),
             "handlers_running": slots.handlers.borrowed_tokens,
+            "memory": {**self.context.get_stats(), "todos": len(self.todos)},
             "listeners": {
                 key: {
                     "running": running[key],
                     **{e.value: core.ledger.by_listener.get(key, {}).get(e, 0) for e in Ending},
+                    **({"usage_hash": fingerprint(own.usage_instructions)} if own.is_agent else {}),
                 }
-                for key in self.listeners
+                for key, own in self.listeners.items()
             },
         }
 
@@ -284,7 +303,7 @@ async def open_organism(
             found = resolve(dataclasses.replace(config, listeners=(*config.listeners, *listeners)))
         else:
             found = load_config(config, listeners=listeners)
-        running = _listeners(found)
+        running = running_listeners(found, [BOOT_LISTENER], SERVICE_LISTENERS)
         async with open_pump(
             found,
             running,
@@ -293,7 +312,9 @@ async def open_organism(
             SeededIds() if ids is None else ids,
             random_module.Random() if random is None else random,
         ) as pump:
-            yield Organism(found, running, pump)
+            organism = Organism(found, running, pump)
+            await organism._boot()
+            yield organism
 
 
 def _folder_of(config: OrganismConfig | str | os.PathLike[str]) -> AbstractContextManager[None]:
@@ -301,36 +322,6 @@ def _folder_of(config: OrganismConfig | str | os.PathLike[str]) -> AbstractConte
     if isinstance(config, OrganismConfig):
         return nullcontext()
     return importable(Path(config).resolve().parent)
-
-
-def _listeners(config: OrganismConfig) -> list[Listener]:
-    """What the pump runs, from a resolved configuration."""
-    keys = twin_keys([listener.name for listener in config.listeners])
-    return [
-        Listener(
-            key=key,
-            name=own.name,
-            contracts=_contracts(own.payload_class),
-            handler=own.handler,  # type: ignore[arg-type] # resolved
-            description=own.description,
-            is_agent=own.is_agent,
-            peers=None if own.peers is None else tuple(own.peers),
-            broadcast=own.broadcast,
-            prompt=own.prompt,
-            responds_with=None if own.responds_with is None else _contracts(own.responds_with),
-            max_concurrent=own.max_concurrent or (config.max_concurrent_per_agent if own.is_agent else None),
-            retries=own.retries,
-            retry_base_delay=own.retry_base_delay,
-            retry_max_delay=own.retry_max_delay,
-            handler_timeout=config.handler_timeout if own.handler_timeout is None else own.handler_timeout,
-            budgets=own.budgets or Budgets(),
-        )
-        for key, own in zip(keys, config.listeners, strict=True)
-    ]
-
-
-def _contracts(classes: Any) -> tuple[Contract, ...]:
-    return tuple(contract_of(cls) for cls in ((classes,) if isinstance(classes, type) else classes))
 
 
 def _state(occupant: Any) -> str:

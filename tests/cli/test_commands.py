@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -89,6 +90,52 @@ def test_check_counts_one_as_one_and_names_every_kind_of_a_listener(phloem: Any)
     assert "unnamed: 1 listener\n" in out
     assert "a (agent, broadcast)" in out
     assert "1 retry, 1 message, 2 seconds" in out
+
+
+def values(out: str) -> dict[str, str]:
+    """The table of limits, by its left column; the two are at least two blanks apart."""
+    rows = (re.split(r" {2,}", row.strip()) for row in out.splitlines())
+    return {row[0]: row[1] for row in rows if len(row) == 2}
+
+
+def test_check_shows_what_is_remembered_at_most(phloem: Any) -> None:
+    told = values(phloem("check", "organism.yaml").out)
+    memory = {
+        "messages kept per thread": "1,000",
+        "messages kept per conversation": "10,000",
+        "bytes kept per conversation": "4,194,304",
+        "where that is full": "the oldest is forgotten",
+        "threads at once": "20,000",
+        "open todos per conversation": "1,000",
+        "finished conversations kept": "0",
+        "agents are told of peers by": "cards",
+    }
+    assert {name: told.get(name) for name in memory} == memory
+    text = (phloem.folder / "organism.yaml").read_text()
+    (phloem.folder / "organism.yaml").write_text(
+        "memory: {max_slots_per_thread: 11, max_slots_per_conversation: 12, max_bytes_per_conversation: 13, "
+        f"max_threads: 14, max_todos: 15, on_full: refuse, keep_finished: 16}}\nusage: xsd\n{text}"
+    )
+    told = values(phloem("check", "organism.yaml").out)
+    assert [told[name] for name in memory] == [
+        *("11", "12", "13", "the message is refused", "14", "15", "16"),
+        "cards and XSD",
+    ]
+
+
+def test_check_marks_unknown_peers_and_tells_an_agent_s_own_usage(phloem: Any) -> None:
+    (phloem.folder / "organism.yaml").write_text(
+        "allow_unknown_peers: true\n"
+        "listeners:\n"
+        "  - {name: a, payload_class: handlers.Say, handler: handlers.echo, agent: true, usage: xsd,\n"
+        "     peers: [B, later, System.Todo]}\n"
+        "  - {name: b, payload_class: handlers.Say, handler: handlers.echo, agent: true}\n"
+    )
+    out = phloem("check", "organism.yaml").out
+    assert "a (agent, usage: xsd)" in out
+    assert "b (agent) " in out
+    assert "B, later (not registered), System.Todo" in out
+    assert out.count("(not registered)") == 1
 
 
 def test_check_says_nothing_under_quiet_but_faults(phloem: Any) -> None:

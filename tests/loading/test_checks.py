@@ -118,8 +118,132 @@ def test_an_unknown_peer_comes_with_the_closest_listener(folder: Folder) -> None
             "the unknown peer 'shuoter'",
             "the name of a listener; did you mean 'shouter'?",
         ),
-        ConfigurationFault("organism.yaml:9:9", "the unknown peer 'nobody-at-all'", "the name of a listener"),
+        ConfigurationFault(
+            "organism.yaml:9:9",
+            "the unknown peer 'nobody-at-all'",
+            "the name of a listener, or allow_unknown_peers: true",
+        ),
     ]
+
+
+def agent(peers: str, above: str = "") -> str:
+    return (
+        f"{above}listeners:\n  - {{name: a, {HELLO}, agent: true, peers: [{peers}]}}\n"
+        f"  - {{name: shouter, {HELLO}}}\n"
+    )
+
+
+LENIENT = "allow_unknown_peers: true\n"
+
+
+@pytest.mark.parametrize("above", ["", LENIENT])
+@pytest.mark.parametrize(
+    "peer", ["system.todo", "system.todo-complete", "System.TODO", "SYSTEM.Todo-Complete"]
+)
+def test_the_todo_services_are_peers_that_no_file_declares(folder: Folder, peer: str, above: str) -> None:
+    assert folder.load(agent(f"shouter, {peer}", above)).listeners[0].peers == ("shouter", peer)
+
+
+@pytest.mark.parametrize("peer", ["system", "system.boot", "System.Boot", "system.", "system.todo.complete"])
+def test_other_names_of_the_system_are_no_peers_even_where_unknown_ones_are_allowed(
+    folder: Folder, peer: str
+) -> None:
+    (strict,) = folder.faults(agent(peer))
+    assert strict.found == f"the unknown peer '{peer}'"
+    assert "allow_unknown_peers" not in strict.expected
+    (lenient,) = folder.faults(agent(peer, LENIENT))
+    assert lenient.found == f"'{peer}' as peers"
+    assert lenient.expected.startswith("a name other than system and system.…, which are phloem's own")
+
+
+def test_a_misspelt_service_comes_with_its_name(folder: Folder) -> None:
+    assert folder.one(agent("system.todos"))[2] == "the name of a listener; did you mean 'system.todo'?"
+    assert folder.one(agent("system.todo_complete", LENIENT))[2].endswith(
+        "did you mean 'system.todo-complete'?"
+    )
+
+
+def test_a_service_twice_is_a_fault_whatever_its_case(folder: Folder) -> None:
+    assert folder.one(agent("system.todo, System.Todo"))[1] == "the peer 'System.Todo' a second time"
+
+
+def test_unknown_peers_are_no_fault_where_they_are_allowed(folder: Folder) -> None:
+    config = folder.load(agent("shuoter, nobody-at-all, two words", LENIENT))
+    assert config.allow_unknown_peers
+    assert config.listeners[0].peers == ("shuoter", "nobody-at-all", "two words")
+    assert resolve(config) == config
+
+
+@pytest.mark.parametrize(
+    ("peers", "found", "expected"),
+    [
+        ("later, Later", "the peer 'Later' a second time", "each peer once"),
+        ("shouter, SHOUTER", "the peer 'SHOUTER' a second time", "each peer once"),
+        ("' later'", "' later', which begins or ends with a space, as peers", "a name such as 'later'"),
+        (
+            "'shouter#2'",
+            "'shouter#2' as peers",
+            "a name without #, which numbers broadcast twins; did you mean 'shouter'?",
+        ),
+        ("'   '", "the text '   ' as peers", "a name"),
+        ("''", "an empty text as peers", "text"),
+        (
+            "no",
+            "no, which YAML 1.1 reads as false, as peers",
+            'text; if that text is meant, write "no" in quotes',
+        ),
+        ("n" * 129, f"'{'n' * 59}…' (129 characters) as peers", "a name of at most 128 characters"),
+    ],
+)
+def test_what_no_listener_could_be_called_is_no_peer_even_if_unknown_ones_are_allowed(
+    folder: Folder, peers: str, found: str, expected: str
+) -> None:
+    assert folder.one(agent(peers, LENIENT))[1:] == (found, expected)
+
+
+@pytest.mark.parametrize(
+    "line", ["allow_unknown_peers: maybe", "allow_unknown_peer: true", "allow_unknown_peers:"]
+)
+def test_no_peer_is_unknown_where_it_could_not_be_read_whether_that_is_allowed(
+    folder: Folder, line: str
+) -> None:
+    assert len(folder.faults(agent("later", f"{line}\n"))) == 1
+
+
+def test_unknown_peers_are_allowed_in_python_by_true_and_nothing_like_it() -> None:
+    listeners = [ListenerConfig("a", Ping, drop, is_agent=True, peers=["later"])]
+    assert resolve(OrganismConfig(listeners=listeners, allow_unknown_peers=True)).listeners[0].peers == (
+        "later",
+    )
+    for given in (False, 1, "true", None):
+        with pytest.raises(ConfigurationError) as caught:
+            resolve(OrganismConfig(listeners=listeners, allow_unknown_peers=given))  # type: ignore[arg-type]
+        assert len(caught.value.faults) == 1
+
+
+# -- usage ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["cards", "xsd"])
+def test_an_agent_has_a_usage_of_its_own_or_inherits_it(folder: Folder, word: str) -> None:
+    config = folder.load(
+        f"usage: xsd\nlisteners:\n  - {{name: a, {HELLO}, agent: true, usage: {word}}}\n"
+        f"  - {{name: b, {HELLO}, agent: true}}\n"
+    )
+    assert (config.usage, [listener.usage for listener in config.listeners]) == ("xsd", [word, None])
+
+
+@pytest.mark.parametrize("rest", ["", ", agent: false"])
+def test_usage_on_a_listener_that_is_no_agent_is_a_fault(folder: Folder, rest: str) -> None:
+    text = f"listeners:\n  - {{name: a, usage: xsd, {HELLO}{rest}}}\n"
+    assert folder.one(text) == ("organism.yaml:2:22", "usage on a listener that is no agent", "agent: true")
+
+
+@pytest.mark.parametrize(
+    "entry", ["usage: all", "usage: xsd, agent: maybe", "usage: xsd, agnet: true", "usge: xsd", "usage: ~"]
+)
+def test_of_a_usage_with_a_fault_nothing_more_is_said(folder: Folder, entry: str) -> None:
+    assert len(folder.faults(f"listeners:\n  - {{name: a, {HELLO}, {entry}}}\n")) == 1
 
 
 def test_a_peer_given_twice_is_a_fault_at_the_second_whatever_its_case(folder: Folder) -> None:

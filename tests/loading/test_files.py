@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from phloem.config import PORT, Budgets, ListenerConfig, OrganismConfig, WireLimits
+from phloem.config import PORT, Budgets, ListenerConfig, MemoryLimits, OrganismConfig, WireLimits
 from phloem.errors import ConfigurationError, ConfigurationFault
 from phloem.loading import load_config, resolve, unbuilt
+from phloem.loading.keys import MEMORY
 from support.listeners import Ping, drop
 
 if TYPE_CHECKING:
@@ -129,6 +131,16 @@ def test_our_own_keys_become_attributes(folder: Folder) -> None:
         keep_outcomes: 1_000
         budgets: {messages: 9, hops: 8, depth: 7, seconds: none}
         limits: {max_bytes: 100, max_model_bytes: 200, max_depth: 12}
+        memory:
+          max_slots_per_thread: 1
+          max_slots_per_conversation: 2
+          max_bytes_per_conversation: 3
+          max_threads: 4
+          max_todos: 0
+          on_full: refuse
+          keep_finished: 6
+        usage: xsd
+        allow_unknown_peers: on
         listeners:
           - name: greeter
             payload_class: [hello.Greeting, "hello:Reply"]
@@ -148,6 +160,16 @@ def test_our_own_keys_become_attributes(folder: Folder) -> None:
     assert (config.handler_timeout, config.shutdown_grace) == (math.inf, 2.5)
     assert config.budgets == Budgets(messages=9, hops=8, depth=7, seconds=math.inf)
     assert config.wire == WireLimits(max_bytes=100, max_model_bytes=200, max_depth=12)
+    assert config.memory == MemoryLimits(
+        max_slots_per_thread=1,
+        max_slots_per_conversation=2,
+        max_bytes_per_conversation=3,
+        max_threads=4,
+        max_todos=0,
+        on_full="refuse",
+        keep_finished=6,
+    )
+    assert (config.usage, config.allow_unknown_peers) == ("xsd", True)
     (greeter,) = config.listeners
     assert isinstance(greeter.payload_class, tuple)
     assert isinstance(greeter.responds_with, tuple)
@@ -168,6 +190,18 @@ def test_what_a_file_leaves_out_is_what_python_leaves_out(folder: Folder) -> Non
     default = OrganismConfig()
     assert (config.budgets, config.wire, config.llm_config) == (default.budgets, default.wire, {})
     assert (config.max_in_flight, config.handler_timeout) == (default.max_in_flight, default.handler_timeout)
+    assert (config.memory, config.usage) == (default.memory, "cards")
+    assert (config.allow_unknown_peers, config.listeners[0].usage) == (False, None)
+
+
+def test_a_part_of_a_section_leaves_the_rest_at_its_defaults(folder: Folder) -> None:
+    assert folder.load("memory: {max_todos: 3}\n").memory == MemoryLimits(max_todos=3)
+    assert folder.load("memory: {}\n").memory == MemoryLimits()
+
+
+def test_every_limit_of_the_memory_has_a_key() -> None:
+    assert [row.field for row in MEMORY.values()] == [field.name for field in fields(MemoryLimits)]
+    assert list(MEMORY) == [row.field for row in MEMORY.values()]
 
 
 def test_peers_left_out_differ_from_no_peers(folder: Folder) -> None:

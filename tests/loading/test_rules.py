@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phloem.config import Budgets, ListenerConfig, OrganismConfig, WireLimits
+from phloem.config import Budgets, ListenerConfig, MemoryLimits, OnFull, OrganismConfig, Usage, WireLimits
 from phloem.errors import ConfigurationError
 from phloem.loading import resolve
 from support.listeners import Ping, drop
@@ -74,6 +74,20 @@ VALUES = [
     # choices
     ("thread_scheduling: ^depth_first", "the text 'depth_first'", "did you mean 'depth-first'?"),
     ("thread_scheduling: ^1", "the number 1 as thread_scheduling", "one of breadth-first, depth-"),
+    ("usage: ^card", "the text 'card' as usage", "one of cards, xsd; did you mean 'cards'?"),
+    ("usage: ^XSD", "the text 'XSD' as usage", "one of cards, xsd; did you mean 'xsd'?"),
+    ("usage: ^~", "~, which is nothing, as usage", "one of cards, xsd"),
+    ("usage: ^[cards, xsd]", "a list as usage", "one of cards, xsd"),
+    ("^usage:\n", "nothing as usage", "one of cards, xsd"),
+    # truths
+    ("allow_unknown_peers: ^'true'", "the text 'true' as allow_unknown_peers", "true or false"),
+    ("allow_unknown_peers: ^1", "the number 1 as allow_unknown_peers", "true or false"),
+    ("allow_unknown_peers: ^[x]", "a list as allow_unknown_peers", "true or false"),
+    (
+        "^allow_unknown_peer: true",
+        "the unknown key 'allow_unknown_peer'",
+        "did you mean 'allow_unknown_peers'?",
+    ),
     # sections
     ("budgets: ^5", "the number 5 as budgets", "a mapping with messages, hops, depth, seconds"),
     ("budgets: {hops: ^0}", "0 as hops", "a whole number, at least 1"),
@@ -83,6 +97,22 @@ VALUES = [
     ("limits: {max_depth: ^257}", "257 as max_depth", "a whole number from 1 to 256"),
     ("limits: {max_text: ^10000001}", "10000001 as max_text", "from 1 to 10000000"),
     ("limits: {thread_parse_bytes: ^0}", "0 as thread_parse_bytes", "at least 1"),
+    ("memory: ^5", "the number 5 as memory", "a mapping with max_slots_per_thread, on_full …"),
+    ("^memory:\n", "nothing as memory", "a mapping with max_slots_per_thread"),
+    ("memory: {max_slots_per_thread: ^0}", "0 as max_slots_per_thread", "at least 1"),
+    ("memory: {max_slots_per_conversation: ^0}", "0 as max_slots_per_conversation", "at least 1"),
+    ("memory: {max_bytes_per_conversation: ^0}", "0 as max_bytes_per_conversation", "at least 1"),
+    ("memory: {max_bytes_per_conversation: ^4M}", "the text '4M' as max_bytes_per_", "a whole number"),
+    ("memory: {max_threads: ^1}", "1 as max_threads", "a whole number, at least 2"),
+    ("memory: {max_todos: ^-1}", "-1 as max_todos", "a whole number, at least 0"),
+    ("memory: {max_todos: ^none}", "the text 'none' as max_todos", "a whole number, at least 0"),
+    ("memory: {keep_finished: ^-1}", "-1 as keep_finished", "a whole number, at least 0"),
+    ("memory: {on_full: ^forget-oldest}", "the text 'forget-oldest'", "did you mean 'forget_oldest'?"),
+    ("memory: {on_full: ^off}", "off, which YAML 1.1 reads as false, as on_full", "one of forget_oldest,"),
+    ("memory: {^on_ful: refuse}", "the unknown key 'on_ful'", "did you mean 'on_full'?"),
+    ("memory: {^max_bytes: 1}", "the unknown key 'max_bytes'", "it belongs under limits:"),
+    ("limits: {^max_threads: 9}", "the unknown key 'max_threads'", "it belongs under memory:"),
+    ("memory: {max_todos: 1, ^max_todos: 2}", "the key 'max_todos' a second time", ""),
     ("listeners: ^{a: 1}", "a mapping as listeners", "a list of listeners"),
     ("^listeners:\n", "nothing as listeners", "a list of listeners"),
     ("listeners: [^5]", "the number 5 as listeners", "a mapping with name, payload_class, handler"),
@@ -133,6 +163,10 @@ def test_a_value_that_does_not_fit_is_told_where_it_stands(
         ("budgets: {hops: 3}", 15, "the unknown key 'hops'", "one of messages, seconds"),
         ("budgets: {messages: 0}", 25, "0 as messages", "a whole number, at least 1"),
         ("responds_with: 7", 20, "the number 7 as responds_with", "an import path"),
+        ("usage: all", 12, "the text 'all' as usage", "one of cards, xsd"),
+        ("usage: ~", 12, "~, which is nothing, as usage", "one of cards, xsd"),
+        ("allow_unknown_peers: true", 5, "the unknown key 'allow_unknown_peers'", "it belongs at the top"),
+        ("memory: {max_todos: 1}", 5, "the unknown key 'memory'", "it belongs at the top of the file"),
     ],
 )
 def test_a_value_of_a_listener_that_does_not_fit_is_told_where_it_stands(
@@ -175,15 +209,18 @@ def test_numbers_of_seconds_read_as_they_look(folder: Folder, text: str, seconds
         ("handler", "it belongs under a listener in listeners:"),
         ("max_bytes", "it belongs under limits:"),
         ("hops", "it belongs under budgets:"),
+        ("max_todos", "it belongs under memory:"),
+        ("on_full", "it belongs under memory:"),
     ],
 )
 def test_a_key_in_the_wrong_place_is_told_the_right_one(folder: Folder, key: str, home: str) -> None:
     assert folder.one(f"{key}: 1\n") == ("organism.yaml:1:1", f"the unknown key '{key}'", home)
 
 
-def test_a_key_of_the_top_under_organism_is_told_so(folder: Folder) -> None:
-    _, found, expected = folder.one("organism:\n  listeners: []\n")
-    assert found == "the unknown key 'listeners'"
+@pytest.mark.parametrize("key", ["listeners", "memory", "usage", "handler_timeout", "allow_unknown_peers"])
+def test_a_key_of_the_top_under_organism_is_told_so(folder: Folder, key: str) -> None:
+    _, found, expected = folder.one(f"organism:\n  {key}: []\n")
+    assert found == f"the unknown key '{key}'"
     assert expected == "it belongs at the top of the file, not under organism:"
 
 
@@ -230,6 +267,21 @@ def test_what_is_quoted_of_a_file_is_at_most_60_characters(folder: Folder) -> No
         ({"budgets": Budgets(hops=0)}, "0 as hops"),
         ({"budgets": {"hops": 1}}, "a dict as budgets"),
         ({"wire": WireLimits(max_depth=0)}, "0 as max_depth"),
+        ({"memory": MemoryLimits(max_threads=1)}, "1 as max_threads"),
+        ({"memory": MemoryLimits(max_todos=-1)}, "-1 as max_todos"),
+        ({"memory": MemoryLimits(keep_finished=True)}, "True as keep_finished"),
+        ({"memory": MemoryLimits(max_slots_per_thread=math.inf)}, "inf as max_slots_per_thread"),  # type: ignore[arg-type]
+        ({"memory": MemoryLimits(on_full="drop")}, "the text 'drop' as on_full"),
+        ({"memory": MemoryLimits(on_full=None)}, "None as on_full"),  # type: ignore[arg-type]
+        ({"memory": MemoryLimits(max_threads=2, max_todos=0, on_full="refuse")}, None),
+        ({"memory": MemoryLimits(on_full=OnFull.REFUSE)}, None),
+        ({"memory": WireLimits()}, "a WireLimits as memory"),
+        ({"memory": None}, "None as memory"),
+        ({"usage": "xsd"}, None),
+        ({"usage": Usage.XSD}, None),
+        ({"usage": None}, "None as usage"),
+        ({"usage": "all"}, "the text 'all' as usage"),
+        ({"allow_unknown_peers": 1}, "1 as allow_unknown_peers"),
         ({"llm_config": 7}, "7 as llm"),
         ({"llm_config": {"strategi": "failover"}}, "the unknown key 'strategi'"),
         ({"llm_config": {"backends": [{"provider": "xai", "priority": "1"}]}}, "the text '1' as priority"),
@@ -256,6 +308,11 @@ def test_values_from_python_are_checked_alike(change: dict[str, Any], found: str
         ({"handler_timeout": 0}, "0 as handler_timeout"),
         ({"budgets": Budgets(depth=3)}, "depth in a listener's budgets"),
         ({"budgets": Budgets(seconds=0)}, "0 as seconds"),
+        ({"is_agent": True, "usage": "all"}, "the text 'all' as usage"),
+        ({"is_agent": True, "usage": 7}, "7 as usage"),
+        ({"usage": "cards"}, "usage on a listener that is no agent"),
+        ({"usage": "all"}, "the text 'all' as usage"),
+        ({"usage": "cards", "is_agent": 0}, "0 as agent"),
     ],
 )
 def test_values_of_listeners_from_python_are_checked_alike(change: dict[str, Any], found: str) -> None:

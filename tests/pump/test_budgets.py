@@ -12,7 +12,7 @@ import trio.testing
 from phloem.config import Budgets
 from phloem.errors import ConversationFailed
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, Huh, SystemError
-from support.auditing import open_audited
+from support.auditing import open_audited, report_of
 from support.flows import down, fan, looping, outcome_of, step
 from support.listeners import BACK, Ask, Reply, answer, drop, fall, listener
 from support.wire import message
@@ -41,7 +41,7 @@ async def test_messages_are_the_deliveries_of_a_conversation(budget: int, state:
     ) as organism:  # a, b, c, and two answers
         outcome = await outcome_of(organism, Ask("x"), "a")
         assert outcome.state is state
-        assert organism.report.accepted == budget
+        assert report_of(organism).accepted == budget
 
 
 async def test_follow_ups_fit_all_or_none_and_the_cause_lists_them() -> None:
@@ -55,7 +55,7 @@ async def test_follow_ups_fit_all_or_none_and_the_cause_lists_them() -> None:
         assert outcome.cause.listener == "fan"
         assert "10 more" in outcome.cause.text
         assert outcome.cause.text.count("leaf") == 10
-        assert organism.report.accepted == organism.report.handled == 1, "none was opened"
+        assert report_of(organism).accepted == report_of(organism).handled == 1, "none was opened"
         assert organism.statistics()["conversations"]["out_of_budget"] == 1
 
 
@@ -99,7 +99,7 @@ async def test_a_strangers_own_fan_out_must_fit_too() -> None:
     async with open_audited(listener("leaf", Reply, drop), budgets=Budgets(messages=3)) as organism:
         outcome = await organism.wait(await organism.inject(document))
         assert outcome.state is ConversationState.OUT_OF_BUDGET
-        assert organism.report.handled == 0
+        assert report_of(organism).handled == 0
         enough = await organism.inject(document, budgets=Budgets(messages=4))
         assert (await organism.wait(enough)).state is ConversationState.COMPLETED
 
@@ -167,7 +167,7 @@ async def test_answers_make_room_for_depth_again() -> None:
         budgets=Budgets(depth=2),
     ) as organism:
         assert await organism.ask(Ask("x"), to="loop") == Reply("100")
-        assert organism.report.handled == 201
+        assert report_of(organism).handled == 201
 
 
 async def test_a_refusal_deepens_nothing() -> None:
@@ -195,7 +195,7 @@ async def test_a_runaway_loop_meets_a_default_and_its_cause_names_the_cycle() ->
         assert outcome.cause is not None
         assert "ping > pong > ping" in outcome.cause.text or "pong > ping > pong" in outcome.cause.text
         assert "in >" not in outcome.cause.text
-        assert organism.report.accepted <= 1_000
+        assert report_of(organism).accepted <= 1_000
 
 
 async def test_a_runaway_loop_of_answers_meets_a_default_too() -> None:
@@ -213,7 +213,7 @@ async def test_a_runaway_fan_out_meets_a_default() -> None:
     async with open_audited(listener("double", Ask, double)) as organism:
         outcome = await outcome_of(organism, Ask("x"), "double")
         assert outcome.state is ConversationState.OUT_OF_BUDGET
-        assert organism.report.accepted <= 10_000
+        assert report_of(organism).accepted <= 10_000
 
 
 async def test_a_conversation_without_a_cycle_names_none() -> None:

@@ -10,7 +10,7 @@ import trio.testing
 
 from phloem.errors import ConversationFailed, NoResponse
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, SystemError
-from support.auditing import open_audited
+from support.auditing import open_audited, report_of
 from support.listeners import Note, Reply, answer, drop, fall, hang, listener
 
 
@@ -88,7 +88,7 @@ async def test_raw_payloads_side_by_side_become_a_message_each() -> None:
 
     async with open_audited(listener("raw", Note, raw), listener("collect", Reply, collect)) as organism:
         await organism.wait(await organism.send(Note("x"), to="raw"))
-        assert organism.report.accepted == organism.report.handled == 3
+        assert report_of(organism).accepted == report_of(organism).handled == 3
     assert sorted(seen) == ["a", "b"]
 
 
@@ -101,7 +101,7 @@ async def test_a_list_of_forwards_and_responds_fails_and_sends_neither() -> None
             await organism.ask(Note("x"), to="both")
         assert "forwards and responds" in str(caught.value)
         assert caught.value.outcome.payloads == ()
-        assert organism.report.failed == organism.report.accepted == 1
+        assert report_of(organism).failed == report_of(organism).accepted == 1
 
 
 async def test_what_does_not_encode_fails_the_dispatch_and_is_not_retried() -> None:
@@ -156,7 +156,7 @@ async def test_a_failing_sibling_of_a_broadcast_never_cancels_another(
         assert outcome.state is ConversationState.FAILED
         assert [letter.to_listener for letter in outcome.dead_letters] == ["fall", "hang"]
         assert done == ["slow"]
-        assert (organism.report.handled, organism.report.failed) == (1, 2)
+        assert (report_of(organism).handled, report_of(organism).failed) == (1, 2)
 
 
 async def test_listeners_of_a_broadcast_run_side_by_side(autojump_clock: trio.testing.MockClock) -> None:
@@ -168,7 +168,7 @@ async def test_listeners_of_a_broadcast_run_side_by_side(autojump_clock: trio.te
     ) as organism:
         await organism.wait(await organism.send(Note("x")))
         assert trio.current_time() == pytest.approx(0.05)
-        assert organism.report.handled == 10
+        assert report_of(organism).handled == 10
 
 
 async def test_a_caller_that_handles_the_fault_answers_it() -> None:
@@ -194,7 +194,7 @@ async def test_a_caller_that_handles_the_fault_answers_it() -> None:
         assert len(outcome.dead_letters) == 1
         assert told[0].code == "handler"
         assert "secret" not in told[0].message
-        assert (organism.report.failed, organism.report.handled) == (1, 2)
+        assert (report_of(organism).failed, report_of(organism).handled) == (1, 2)
 
 
 async def test_a_caller_that_takes_no_fault_leaves_it_as_a_dead_letter() -> None:
@@ -207,7 +207,7 @@ async def test_a_caller_that_takes_no_fault_leaves_it_as_a_dead_letter() -> None
         assert outcome.cause is not None
         assert outcome.cause.exception == "ValueError"
         assert [letter.to_listener for letter in outcome.dead_letters] == ["fall", "front"]
-        assert organism.report.undeliverable == 1
+        assert report_of(organism).undeliverable == 1
 
 
 async def test_a_handler_that_fails_on_the_fault_it_is_told_fails_the_conversation() -> None:
@@ -221,7 +221,7 @@ async def test_a_handler_that_fails_on_the_fault_it_is_told_fails_the_conversati
     ) as organism:
         outcome = await organism.wait(await organism.send(Note("x"), to="front"))
         assert outcome.state is ConversationState.FAILED
-        assert organism.report.failed == 2
+        assert report_of(organism).failed == 2
 
 
 # -- retries ----------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ async def test_a_retry_has_the_same_id_a_higher_attempt_and_a_fresh_payload(
         listener("flaky", Pile, flaky, retries=2, retry_base_delay=1.0), random=NoJitter()
     ) as organism:
         assert await organism.ask(Pile(["a"]), to="flaky") == Reply("at last")
-        assert organism.report.handled == organism.report.accepted == 1
+        assert report_of(organism).handled == report_of(organism).accepted == 1
     assert len({(message, thread) for message, thread, *_ in seen}) == 1
     assert [(attempt, items) for *_, attempt, items, _ in seen] == [(1, ["a"]), (2, ["a"]), (3, ["a"])]
     assert [at for *_, at in seen] == pytest.approx([0, 1, 3])
@@ -258,7 +258,7 @@ async def test_retries_end_and_the_last_failure_is_the_cause(autojump_clock: tri
         assert caught.value.outcome.cause is not None
         assert "attempt 3" in caught.value.outcome.cause.text
         assert len(caught.value.outcome.dead_letters) == 1
-        assert organism.report.failed == organism.report.accepted == 1
+        assert report_of(organism).failed == report_of(organism).accepted == 1
 
 
 async def test_a_back_off_is_never_longer_than_its_maximum(autojump_clock: trio.testing.MockClock) -> None:
@@ -337,4 +337,4 @@ async def test_a_kill_during_a_back_off_ends_it_at_once(autojump_clock: trio.tes
         assert await organism.kill(receipt.conversation)
         assert trio.current_time() == 1
         assert (await organism.wait(receipt)).state is ConversationState.CANCELLED
-        assert organism.report.abandoned == 1
+        assert report_of(organism).abandoned == 1

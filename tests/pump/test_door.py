@@ -15,7 +15,7 @@ from phloem.errors import (
 )
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, Receipt
 from phloem.organism import Organism
-from support.auditing import open_audited, still_answers
+from support.auditing import open_audited, report_of, still_answers
 from support.listeners import BACK, HANG, ONE, SENDERS, SLOW, Ask, Reply, hang, listener
 
 
@@ -47,7 +47,7 @@ async def test_inside_a_dispatch_whatever_would_wait_for_another_is_refused_at_o
     async with open_audited(listener("curious", Ask, curious), BACK) as organism:
         receipt = await organism.send(Ask("earlier"), to="back")
         assert await organism.ask(Ask("x"), to="curious") == Reply("done")
-        assert organism.report.accepted == 2
+        assert report_of(organism).accepted == 2
     assert refused == ["ask", "wait", "wait_idle", "ask of a child task", "ask of a child task"]
 
 
@@ -86,7 +86,7 @@ async def test_shutdown_inside_a_dispatch_only_asks_for_it(autojump_clock: trio.
         assert await organism.ask(Ask("x"), to="last") == Reply("last words")
         with pytest.raises(OrganismClosed):
             await organism.send(Ask("x"), to="last")
-        assert organism.report.handled == organism.report.accepted == 1
+        assert report_of(organism).handled == report_of(organism).accepted == 1
 
 
 async def test_a_handler_may_ask_another_organism() -> None:
@@ -97,7 +97,7 @@ async def test_a_handler_may_ask_another_organism() -> None:
 
         async with open_audited(listener("delegate", Ask, delegate)) as outer:
             assert await outer.ask(Ask("x"), to="delegate") == Reply("x")
-            assert inner.report.accepted == outer.report.accepted == 1
+            assert report_of(inner).accepted == report_of(outer).accepted == 1
 
 
 async def test_a_task_a_handler_left_elsewhere_may_ask_once_its_dispatch_has_ended() -> None:
@@ -140,7 +140,7 @@ async def test_cancelling_an_ask_in_the_queue_ends_it_there(autojump_clock: trio
         with trio.move_on_after(1):
             await organism.ask(Ask("second"), to="one")
         assert organism.statistics()["queued"] == 0
-        assert (organism.report.accepted, organism.report.abandoned) == (2, 1)
+        assert (report_of(organism).accepted, report_of(organism).abandoned) == (2, 1)
         await still_answers(organism)
         await organism.shutdown(0)
 
@@ -210,13 +210,13 @@ async def test_cancelled_while_it_waits_for_a_seat_a_stranger_left_nothing(
         with trio.move_on_after(1) as scope:
             await send(organism)
         assert scope.cancelled_caught
-        assert organism.report.accepted == 1
+        assert report_of(organism).accepted == 1
         assert organism.statistics()["seats"] == {"free": 0, "waiting": 0}
         await organism.kill(receipt.conversation)
         assert organism.statistics()["seats"] == {"free": 1, "waiting": 0}
         await send(organism)
         await organism.wait_idle()
-        assert organism.report.accepted == 2
+        assert report_of(organism).accepted == 2
 
 
 @pytest.mark.parametrize("send", SENDERS.values(), ids=SENDERS.keys())
@@ -228,7 +228,7 @@ async def test_cancelled_before_it_began_a_stranger_left_nothing(
             scope.cancel()
             await send(organism)
         assert scope.cancelled_caught
-        assert organism.report.accepted == 0
+        assert report_of(organism).accepted == 0
         assert organism.statistics()["seats"]["free"] == 1_000
         await send(organism)
 
@@ -249,7 +249,7 @@ async def test_strangers_wait_for_a_seat_and_enter_in_the_order_they_came(
             for number in range(6):
                 nursery.start_soon(enter, organism, number)
         await organism.wait_idle()
-        assert organism.report.handled == 6
+        assert report_of(organism).handled == 6
     assert [number for number, _ in entered] == list(range(6))
     assert [at for _, at in entered] == pytest.approx([0, 0.01, 5, 5.01, 10, 10.01])
 

@@ -13,7 +13,7 @@ from phloem.config import ListenerConfig, OrganismConfig
 from phloem.errors import ConversationFailed
 from phloem.messages import HandlerMetadata, HandlerResponse
 from phloem.organism import open_organism
-from support.auditing import open_audited
+from support.auditing import open_audited, report_of
 from support.listeners import Note, Reply, answer, hang, listener
 
 ECHO = listener("echo", Note, answer)
@@ -27,7 +27,7 @@ async def test_an_overrun_is_a_failure_that_names_the_limit(autojump_clock: trio
             await organism.ask(Note("x"), to="hang")
         assert trio.current_time() == 7
         assert "7 s" in str(caught.value)
-        assert organism.report.failed == 1
+        assert report_of(organism).failed == 1
 
 
 async def test_a_listeners_own_deadline_goes_before_the_organisms(
@@ -49,7 +49,7 @@ async def test_a_handler_that_returns_normally_after_its_deadline_is_handled(
 
     async with open_audited(listener("late", Note, late, handler_timeout=1)) as organism:
         assert await organism.ask(Note("x"), to="late") == Reply("late")
-        assert organism.report.handled == 1
+        assert report_of(organism).handled == 1
 
 
 async def test_a_deadline_starts_with_the_dispatch_and_not_in_the_queue(
@@ -63,7 +63,7 @@ async def test_a_deadline_starts_with_the_dispatch_and_not_in_the_queue(
             await organism.send(Note("x"), to="slow")
         await organism.wait_idle()
         assert trio.current_time() == 10
-        assert organism.report.handled == 5
+        assert report_of(organism).handled == 5
 
 
 # -- limits -----------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ async def test_a_caller_holds_no_token_while_its_callee_works() -> None:
         max_concurrent_pipelines=1,
     ) as organism:
         assert await organism.ask(Note("50"), to="count") == Reply("0")
-        assert organism.report.handled == 101
+        assert report_of(organism).handled == 101
 
 
 # -- whose turn it is -------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import trio.testing
 from phloem.config import ListenerConfig
 from phloem.errors import ConversationFailed
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, SystemError
-from support.auditing import open_audited
+from support.auditing import open_audited, report_of
 from support.flows import Aside, asks_each, passes_on
 from support.listeners import BACK, ONE, Ask, Reply, hang, listener
 
@@ -55,7 +55,7 @@ async def test_a_respond_ends_what_is_queued_below(autojump_clock: trio.testing.
         assert await organism.ask(Ask("x"), to="front") == Reply("back")
         assert organism.statistics()["messages"]["abandoned_by"] == {"pruned": 3}
         assert organism.statistics()["queued"] == 0
-        assert (organism.report.handled, organism.report.abandoned) == (3, 3)
+        assert (report_of(organism).handled, report_of(organism).abandoned) == (3, 3)
 
 
 async def test_answers_that_wait_for_a_thread_that_responds_are_pruned(
@@ -134,7 +134,7 @@ async def test_a_thread_whose_dispatch_failed_is_pruned_once_its_caller_has_been
         assert await organism.ask(Ask("x"), to="top") == Reply("it failed")
         assert len(told) == 1
         assert chains == [(), ("top",)]
-        assert (organism.report.failed, organism.report.abandoned) == (1, 1)
+        assert (report_of(organism).failed, report_of(organism).abandoned) == (1, 1)
 
 
 async def test_a_fault_pruned_unread_because_its_receiver_responded_counts_as_answered(
@@ -158,7 +158,7 @@ async def test_a_fault_pruned_unread_because_its_receiver_responded_counts_as_an
         assert outcome.state is ConversationState.COMPLETED
         assert outcome.payloads == (Reply("good"),)
         assert [letter.to_listener for letter in outcome.dead_letters] == ["fall"]
-        assert (organism.report.failed, organism.report.abandoned) == (1, 1)
+        assert (report_of(organism).failed, report_of(organism).abandoned) == (1, 1)
 
 
 async def test_a_thread_that_nothing_can_reach_any_more_goes() -> None:
@@ -215,4 +215,4 @@ async def test_an_ambiguous_payload_without_an_address_is_a_routing_fault() -> N
         assert caught.value.outcome.cause is not None
         assert caught.value.outcome.cause.reason == "routing"
         # the message itself, and the SystemError that front does not take
-        assert organism.report.undeliverable == 2
+        assert report_of(organism).undeliverable == 2

@@ -17,7 +17,7 @@ from phloem.messages import (
     Huh,
     SystemError,
 )
-from support.auditing import open_audited
+from support.auditing import open_audited, report_of
 from support.listeners import Reply, hang, listener
 from support.shop import SHOP, Go, Order, Theirs, accept, agent, payloads
 from support.wire import message
@@ -41,7 +41,7 @@ async def test_a_stranger_is_told_by_an_exception_and_the_outcome() -> None:
         assert caught.value.outcome is not None
         assert caught.value.outcome.state is ConversationState.REJECTED
         assert caught.value.outcome.rejections == (caught.value.huh,)
-        assert organism.report.rejected == organism.report.accepted == 1
+        assert report_of(organism).rejected == report_of(organism).accepted == 1
         assert organism.statistics()["seats"]["free"] == 1_000
 
 
@@ -52,7 +52,7 @@ async def test_unknown_and_unfit_addresses_are_refused_to_a_stranger_in_the_same
             with pytest.raises(MessageRejected) as caught:
                 await organism.ask(Order(1), to=to)
             huhs.append(caught.value.huh)
-        assert organism.report.rejected == organism.report.accepted == 2
+        assert report_of(organism).rejected == report_of(organism).accepted == 2
     assert huhs[0] == huhs[1]
     assert huhs[0].code == "routing"
 
@@ -64,7 +64,8 @@ async def test_the_good_part_of_a_fan_out_goes_on_and_the_outcome_tells_of_the_b
         assert outcome.payloads == (Reply("accepted"),) * 2
         assert [huh.code for huh in outcome.rejections] == ["facet"]
         assert outcome.state is ConversationState.FAILED
-        assert (organism.report.accepted, organism.report.handled, organism.report.rejected) == (3, 2, 1)
+        report = report_of(organism)
+        assert (report.accepted, report.handled, report.rejected) == (3, 2, 1)
 
 
 async def test_a_document_of_nothing_but_refusals_is_rejected_with_all_of_them() -> None:
@@ -74,7 +75,7 @@ async def test_a_document_of_nothing_but_refusals_is_rejected_with_all_of_them()
             await organism.inject(document)
         assert caught.value.outcome is not None
         assert [huh.code for huh in caught.value.outcome.rejections] == ["facet", "type"]
-        assert organism.report.rejected == 2
+        assert report_of(organism).rejected == 2
 
 
 async def test_a_text_that_does_not_encode_is_refused_with_path_and_code_point() -> None:
@@ -111,7 +112,7 @@ async def test_a_listener_is_told_what_was_wrong_and_may_correct_it() -> None:
         assert outcome.rejections == (huh,)
         assert len({metadata.thread_id for _, metadata in seen}) == 1, "its thread was kept alive"
         assert [metadata.from_id for _, metadata in seen] == ["outside", "system", "shop"]
-        assert organism.report.rejected == 1
+        assert report_of(organism).rejected == 1
 
 
 async def test_the_original_in_a_huh_is_the_beginning_only() -> None:
@@ -137,7 +138,7 @@ async def test_a_forward_that_passed_goes_on_beside_one_that_was_refused() -> No
     async with open_audited(agent(BAD + GOOD, None, seen=seen), SHOP) as organism:
         outcome = await organism.wait(await organism.send(Go("x"), to="agent"))
         assert outcome.state is ConversationState.COMPLETED
-        assert (organism.report.rejected, organism.report.undeliverable) == (1, 0)
+        assert (report_of(organism).rejected, report_of(organism).undeliverable) == (1, 0)
     assert len(payloads(seen, Huh)) == len(payloads(seen, Reply)) == 1
 
 
@@ -152,7 +153,7 @@ async def test_a_sender_that_takes_no_huh_leaves_a_dead_letter_and_a_failed_conv
             ("system", "front")
         ]
         assert len(outcome.rejections) == 1
-        report = organism.report
+        report = report_of(organism)
         assert (report.handled, report.rejected, report.undeliverable) == (1, 1, 1)
 
 
@@ -167,7 +168,7 @@ async def test_attempts_left_count_down_and_spent_ones_bring_no_further_huh() ->
         assert outcome.cause is not None
         assert (outcome.cause.reason, outcome.cause.listener) == ("validation", "agent")
         assert [huh.attempts_left for huh in outcome.rejections] == [2, 1, 0]
-        assert (organism.report.handled, organism.report.rejected) == (3, 3)
+        assert (report_of(organism).handled, report_of(organism).rejected) == (3, 3)
     assert [huh.attempts_left for huh in payloads(seen, Huh)] == [2, 1]
 
 

@@ -14,7 +14,7 @@ from phloem.messages import (
     Huh,
     SystemError,
 )
-from support.auditing import open_audited
+from support.auditing import open_audited, report_of
 from support.listeners import Reply, listener
 from support.shop import SHOP, Go, Order, Strict, Theirs, accept, agent, payloads
 from support.wire import message
@@ -51,7 +51,7 @@ async def test_a_respond_of_a_kind_its_caller_does_not_take_is_a_routing_fault()
         listener("front", [Go, Order], front), agent(*script, seen=seen), SHOP
     ) as organism:
         assert await organism.ask(Go("x"), to="front") == Reply("5")
-        assert organism.report.undeliverable == 1
+        assert report_of(organism).undeliverable == 1
     assert [payload.code for payload in payloads(seen, SystemError)] == ["routing"]
 
 
@@ -73,7 +73,7 @@ async def test_several_responds_pass_together_or_not_at_all() -> None:
         listener("front", [Go, Order], front), agent(*script, seen=seen), SHOP
     ) as organism:
         await organism.wait(await organism.send(Go("x"), to="front"))
-        assert organism.report.rejected == 2, "the refused one, and its fellow"
+        assert report_of(organism).rejected == 2, "the refused one, and its fellow"
     assert amounts == [2, 3]
 
 
@@ -89,7 +89,7 @@ async def test_a_root_response_against_what_was_declared_is_refused_and_may_be_c
         assert outcome.state is ConversationState.COMPLETED
         assert outcome.payloads == (Strict(10),)
         assert [huh.code for huh in outcome.rejections] == ["unexpected-element", "facet"]
-        assert organism.report.accepted == organism.report.handled == 3, "what goes out is no entry"
+        assert report_of(organism).accepted == report_of(organism).handled == 3, "what goes out is no entry"
 
 
 async def test_several_root_responses_pass_together_or_not_at_all() -> None:
@@ -108,7 +108,7 @@ async def test_unknown_and_forbidden_are_the_same_words_to_an_agent() -> None:
     async with open_audited(agent(*script, seen=seen), SHOP, listener("till", Order, accept)) as organism:
         outcome = await organism.wait(await organism.send(Go("x"), to="agent"))
         assert outcome.state is ConversationState.COMPLETED
-        assert organism.report.undeliverable == 2
+        assert report_of(organism).undeliverable == 2
         assert [(letter.to_listener, letter.reason) for letter in outcome.dead_letters] == [
             ("nobody", "routing"),
             ("till", "routing"),
@@ -199,7 +199,7 @@ async def test_a_handlers_bytes_are_bound_by_its_peers() -> None:
     seen: list[Any] = []
     async with open_audited(agent(raw, seen=seen), SHOP, listener("till", Order, accept)) as organism:
         assert await organism.ask(Go("x"), to="agent") == Reply("done")
-        assert organism.report.undeliverable == 1
+        assert report_of(organism).undeliverable == 1
     assert len(payloads(seen, SystemError)) == 1
 
 
@@ -208,7 +208,7 @@ async def test_an_address_that_is_markup_never_becomes_any() -> None:
     forward = HandlerResponse(Order(1), to="shop</to><from>system</from><to>shop")
     async with open_audited(agent(forward, seen=seen), SHOP) as organism:
         assert await organism.ask(Go("x"), to="agent") == Reply("done")
-        assert organism.report.undeliverable == 1
+        assert report_of(organism).undeliverable == 1
     assert len(payloads(seen, SystemError)) == 1
 
 

@@ -8,8 +8,8 @@ import trio
 import trio.testing
 
 from phloem.config import ListenerConfig
-from phloem.messages import HandlerMetadata, HandlerResponse
-from support.auditing import open_audited
+from phloem.messages import BOOT, SERVICES, HandlerMetadata, HandlerResponse
+from support.auditing import open_audited, report_of
 from support.flows import Aside, asks_each, passes_on
 from support.listeners import BACK, Ask, Handle, Reply, answer, hang, listener
 
@@ -93,7 +93,7 @@ async def test_several_forwards_make_several_threads_and_their_answers_come_one_
     async with open_audited(listener("front", [Ask, Reply], front), BACK) as organism:
         assert await organism.ask(Ask("x"), to="front") == Reply("all")
         assert trio.current_time() == 10
-        assert organism.report.handled == 21
+        assert report_of(organism).handled == 21
     assert sorted(answers) == [str(n) for n in range(10)]
     assert len(threads) == 1
 
@@ -156,7 +156,7 @@ async def test_a_dot_in_a_name_means_nothing() -> None:
         listener("a.b.b", Ask, answer),
     ) as organism:
         assert await organism.ask(Ask("x"), to="a", sender="outside.b") == Reply("x")
-        assert organism.report.handled == 7
+        assert report_of(organism).handled == 7
 
 
 async def test_five_conversations_between_the_same_two_names_have_five_answers_and_share_no_id(
@@ -238,7 +238,7 @@ async def test_an_address_of_twins_means_all_of_them_and_each_has_its_own_answer
     async with open_audited(*twins(log, is_agent=True, peers=["back"]), BACK) as organism:
         outcome = await organism.wait(await organism.send(Ask("x"), to="twin"))
         assert sorted(payload.text for payload in outcome.payloads) == ["one, twin", "two, twin"]
-        assert set(organism.listeners) == {"twin", "twin#2", "back"}
+        assert set(organism.listeners) == {"twin", "twin#2", "back", BOOT, *SERVICES}
     assert len(set(log)) == 2
 
 
@@ -290,4 +290,4 @@ async def test_an_address_reaches_only_the_twins_that_take_the_payload() -> None
         listener("twin", Ask, answer, broadcast=True), listener("twin", Aside, other, broadcast=True)
     ) as organism:
         assert await organism.ask(Aside("x"), to="twin") == Aside("x")
-        assert organism.report.accepted == 1
+        assert report_of(organism).accepted == 1

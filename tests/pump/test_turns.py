@@ -15,7 +15,7 @@ from phloem.errors import (
 )
 from phloem.messages import Cause, ConversationState, HandlerMetadata, HandlerResponse, Huh, Outcome
 from phloem.organism import Conversation
-from support.auditing import open_audited
+from support.auditing import open_audited, report_of
 from support.listeners import BACK, HANG, SLOW, Ask, Reply, hang, listener, slow
 from support.shop import Order
 
@@ -31,7 +31,7 @@ async def test_cancelling_an_ask_cuts_its_turn_only(autojump_clock: trio.testing
             assert scope.cancelled_caught
             assert (await organism.wait(other)).payloads == (Reply("other"),)
             assert await conversation.ask(Ask("again"), to="slow") == Reply("again")
-        assert (organism.report.handled, organism.report.abandoned) == (2, 1)
+        assert (report_of(organism).handled, report_of(organism).abandoned) == (2, 1)
 
 
 async def test_cancelling_a_queued_ask_leaves_nothing_in_its_threads_line(
@@ -72,7 +72,7 @@ async def test_cancelling_a_queued_ask_lets_the_next_turn_on_its_thread_come_for
             await trio.testing.wait_all_tasks_blocked()
             await conversation.send(Ask("next"), to="slow")
         assert trio.current_time() == 10
-        assert (organism.report.handled, organism.report.abandoned) == (2, 1)
+        assert (report_of(organism).handled, report_of(organism).abandoned) == (2, 1)
 
 
 async def test_a_killed_block_ends_its_turns_and_refuses_later_ones(
@@ -89,7 +89,7 @@ async def test_a_killed_block_ends_its_turns_and_refuses_later_ones(
                 with pytest.raises(ConversationFailed) as caught:
                     await call(Ask("x"), to="back")
                 assert caught.value.outcome.state is ConversationState.CANCELLED
-            assert organism.report.accepted == 1
+            assert report_of(organism).accepted == 1
         assert [outcome.state for outcome in outcomes] == [ConversationState.CANCELLED]
 
 
@@ -166,7 +166,7 @@ async def test_messages_count_over_the_block_and_overrunning_them_ends_it() -> N
                 await conversation.ask(Ask("x"), to="back")
             assert caught.value.outcome.state is ConversationState.OUT_OF_BUDGET
         assert [outcome.state for outcome in outcomes] == [ConversationState.OUT_OF_BUDGET]
-        assert organism.report.handled == 3
+        assert report_of(organism).handled == 3
 
 
 async def test_hops_count_per_turn_and_overrunning_them_ends_the_turn() -> None:
@@ -274,7 +274,7 @@ async def test_a_send_that_is_cancelled_at_once_accepted_nothing() -> None:
             scope.cancel()
             await conversation.send(Ask("x"), to="back")
         assert scope.cancelled_caught
-        assert organism.report.accepted == 0
+        assert report_of(organism).accepted == 0
         receipt = await conversation.send(Ask("x"), to="back")
         assert receipt.turn == 1
 

@@ -16,7 +16,7 @@ from phloem.errors import ConfigurationError, ConversationFailed, MessageRejecte
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, Huh, SystemError
 from phloem.organism import Organism, open_organism
 from phloem.pump.conversation import Delivery
-from support.auditing import open_audited
+from support.auditing import open_audited, report_of
 from support.listeners import BACK, HANG, Ask, Reply, listener
 
 
@@ -123,7 +123,7 @@ async def test_a_handler_may_inject_a_long_document_though_it_holds_the_only_slo
         opened.append(organism)
         assert await organism.ask(Ask("x"), to="injects") == Reply("done")
         await organism.wait_idle()
-    assert organism.report.failed == 0
+    assert report_of(organism).failed == 0
 
 
 @pytest.mark.parametrize("xml", ['<x xmlns="foo"/>', '<Ask xmlns:q="foo"><Text>a</Text></Ask>'])
@@ -168,7 +168,7 @@ async def test_a_listeners_own_budget_of_messages_counts_what_it_is_told() -> No
     async with open_audited(agent, max_attempts=50) as organism:
         outcome = await organism.wait(await organism.send(Ask("x"), to="errs"))
     assert outcome.state is ConversationState.OUT_OF_BUDGET
-    assert organism.report.handled == 3
+    assert report_of(organism).handled == 3
 
 
 async def test_kept_outcomes_are_bounded_by_what_they_hold_and_asked_ones_are_not_kept() -> None:

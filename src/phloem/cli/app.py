@@ -19,7 +19,9 @@ from .standard import let_go, occupied, stdout_failure
 
 __all__ = ["main"]
 
-_COMMANDS: Final = MappingProxyType({"demo": ".demo", "check": ".check", "send": ".send", "run": ".run"})
+_COMMANDS: Final = MappingProxyType(
+    {name: f".{name}" for name in ("demo", "check", "schema", "graph", "send", "run")}
+)
 
 _EPILOG: Final = """\b
 Every option can be given as an environment variable: PHLOEM_LOG_LEVEL,

@@ -6,7 +6,7 @@ Decides what of a configuration is worth showing. Runs no handler and sends noth
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,11 +17,16 @@ from .shell import Settings, common_options, counted, pass_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from phloem.config import Budgets, ListenerConfig, OrganismConfig
+    from phloem.config import Budgets, ListenerConfig, MemoryLimits, OrganismConfig
 
 __all__ = ["command"]
 
 _COLUMNS: Final = ("listener", "takes", "responds with", "peers", "limits", "description")
+_WHERE_FULL: Final[Mapping[str, str]] = {
+    "forget_oldest": "the oldest is forgotten",
+    "refuse": "the message is refused",
+}
+_USAGES: Final[Mapping[str, str]] = {"cards": "cards", "xsd": "cards and XSD"}
 _LEFT_FOR_WORDS: Final = 20  # columns of the table's last: a sentence reads badly in fewer
 
 
@@ -49,7 +54,8 @@ def command(settings: Settings, file: str) -> int:
         return 0
     console = open_console()
     console.print(Text(f"{config.name}: {counted(len(config.listeners), 'listener')}", style="bold"))
-    _print_listeners(console, [_row(listener) for listener in config.listeners])
+    names = _known(config)
+    _print_listeners(console, [_row(listener, names) for listener in config.listeners])
     limits = Table("limit", "value", box=SIMPLE_HEAD)
     for name, value in _limits(config):
         limits.add_row(name, value)
@@ -87,15 +93,24 @@ def _print_listeners(console: Console, rows: Sequence[Sequence[str]]) -> None:
                 console.print(Padding(Text(f"{label}{row[index]}"), (0, 0, 0, 2), expand=False))
 
 
-def _row(listener: ListenerConfig) -> tuple[str, ...]:
+def _known(config: OrganismConfig) -> frozenset[str]:
+    """Whom a peer may mean, without case: the organism's listeners, and phloem's services."""
+    from phloem.messages import SERVICES
+
+    return frozenset(name.casefold() for name in (*(each.name for each in config.listeners), *SERVICES))
+
+
+def _row(listener: ListenerConfig, known: Collection[str]) -> tuple[str, ...]:
     kinds = [
         kind for kind, is_one in (("agent", listener.is_agent), ("broadcast", listener.broadcast)) if is_one
     ]
+    if listener.usage is not None:
+        kinds.append(f"usage: {listener.usage}")
     return (
         f"{listener.name} ({', '.join(kinds)})" if kinds else listener.name,
         _classes(listener.payload_class),
         _classes(listener.responds_with),
-        _peers(listener),
+        _peers(listener, known),
         ", ".join(_own_limits(listener)),
         listener.description,
     )
@@ -107,10 +122,11 @@ def _classes(classes: type | Sequence[type] | None) -> str:
     return ", ".join(each.__name__ for each in ([classes] if isinstance(classes, type) else classes))
 
 
-def _peers(listener: ListenerConfig) -> str:
+def _peers(listener: ListenerConfig, known: Collection[str]) -> str:
     if listener.peers is None:
         return "nobody" if listener.is_agent else "anyone"
-    return ", ".join(listener.peers) or "nobody"
+    told = (peer if peer.casefold() in known else f"{peer} (not registered)" for peer in listener.peers)
+    return ", ".join(told) or "nobody"
 
 
 def _own_limits(listener: ListenerConfig) -> Iterator[str]:
@@ -145,6 +161,18 @@ def _limits(config: OrganismConfig) -> Iterator[tuple[str, str]]:
     yield "shutdown grace", f"{_shown(config.shutdown_grace)} s"
     for name, value in _budgets(config.budgets.over(DEFAULT_BUDGETS)):
         yield f"budget: {name}", value
+    yield from _memory(config.memory)
+    yield "agents are told of peers by", _USAGES[config.usage]
+
+
+def _memory(memory: MemoryLimits) -> Iterator[tuple[str, str]]:
+    yield "messages kept per thread", _shown(memory.max_slots_per_thread)
+    yield "messages kept per conversation", _shown(memory.max_slots_per_conversation)
+    yield "bytes kept per conversation", _shown(memory.max_bytes_per_conversation)
+    yield "where that is full", _WHERE_FULL[memory.on_full]
+    yield "threads at once", _shown(memory.max_threads)
+    yield "open todos per conversation", _shown(memory.max_todos)
+    yield "finished conversations kept", _shown(memory.keep_finished)
 
 
 def _shown(value: Any) -> str:

@@ -28,10 +28,12 @@ from .analysis import analyse
 from .codec import decoder, encoder
 from .example import NoExample, example_of
 from .hints import NotYetDefined, is_own_dataclass
+from .immutable import is_immutable
 from .plans import Field, Record
 from .reading import read_element
 from .schema import compiled, is_recursive, schema_of
 from .shapes import ContractShape
+from .verdicts import xsd_fault
 from .writing import write_text
 
 __all__ = ["Contract", "contract_of", "encode", "example", "parse_element", "to_element", "xmlify", "xsd"]
@@ -39,7 +41,6 @@ __all__ = ["Contract", "contract_of", "encode", "example", "parse_element", "to_
 _T = TypeVar("_T")
 _KEPT: Final = "__phloem_contract__"
 _WAITING: Final = "__phloem_frame__"  # where to look for the names of a class that came too early
-_QUOTE: Final = re.compile(r"'([^']{57})[^']{4,}'")
 
 
 @final
@@ -51,7 +52,10 @@ class _PerThread(threading.local):
 
 @final
 class Contract:
-    """One payload class: everything the pump needs of it. Made by ``contract_of``."""
+    """One payload class: everything the pump needs of it. Made by ``contract_of``.
+
+    ``immutable``: nobody can change an instance, so that one may be shared.
+    """
 
     __slots__ = (
         "_decode",
@@ -62,6 +66,7 @@ class Contract:
         "_recursive",
         "doc",
         "fields",
+        "immutable",
         "payload_class",
         "tag",
         "xsd_text",
@@ -84,6 +89,7 @@ class Contract:
         self.fields: tuple[Field, ...] = record.fields if record else ()
         self._record = record
         self._recursive = record is not None and is_recursive(record)
+        self.immutable = record is not None and is_immutable(record)
         self._encode = encode
         self._decode = decode
         self._here = _PerThread()
@@ -91,6 +97,11 @@ class Contract:
 
     def __repr__(self) -> str:
         return f"<Contract {self.tag} of {self.payload_class.__module__}.{self.payload_class.__qualname__}>"
+
+    @property
+    def brings_xsd(self) -> bool:
+        """Whether the class wrote its XSD itself: then there are no ``fields`` and no example."""
+        return self._record is None
 
     @property
     def shape(self) -> ContractShape:
@@ -123,7 +134,7 @@ class Contract:
         schema = self._schema()
         if schema.validate(element):
             return ()
-        return tuple(_xsd_fault(entry, self.tag) for entry in schema.error_log) or (
+        return tuple(xsd_fault(entry, self.tag) for entry in schema.error_log) or (
             Fault(HuhCode.TYPE, f"/{self.tag}", "an invalid element", "one that fits the XSD"),
         )
 
@@ -372,27 +383,3 @@ def parse_element(cls: type[_T], element: Element) -> _T:
 def to_element(payload: object) -> Element:
     """The payload as an element; raises ``InvalidMessage`` with every fault."""
     return Parser(WireLimits()).parse_own(encode(payload))
-
-
-# -- the XSD's words ------------------------------------------------------------------------------------
-
-_CODES: Final = (
-    ("SCHEMAV_CVC_COMPLEX_TYPE_3", HuhCode.ATTRIBUTE),
-    ("SCHEMAV_CVC_COMPLEX_TYPE_2_3", HuhCode.STRAY_TEXT),
-    ("SCHEMAV_CVC_ENUMERATION", HuhCode.ENUM),
-    ("SCHEMAV_CVC_DATATYPE", HuhCode.TYPE),
-    ("SCHEMAV_ELEMENT_CONTENT", HuhCode.UNEXPECTED_ELEMENT),
-    ("SCHEMAV_CVC_ELT", HuhCode.UNEXPECTED_ELEMENT),
-)
-_FACETS: Final = ("LENGTH", "PATTERN", "INCLUSIVE", "EXCLUSIVE", "DIGITS")
-
-
-def _xsd_fault(entry: Any, tag: str) -> Fault:
-    name = str(entry.type_name)
-    code = next((code for start, code in _CODES if name.startswith(start)), HuhCode.TYPE)
-    if any(word in name for word in _FACETS):
-        code = HuhCode.FACET
-    if code is HuhCode.UNEXPECTED_ELEMENT and "Missing child" in entry.message:
-        code = HuhCode.MISSING_ELEMENT
-    said = _QUOTE.sub(r"'\1…'", str(entry.message))
-    return Fault(code, entry.path or f"/{tag}", "what its XSD refuses", said[:400])

@@ -1,13 +1,13 @@
 """One message of a class that a reader can copy: fits the XSD, decodes, and says something.
 
-Decides what an unknown value looks like: a default if there is one, else the first member
-of an enum, a number within its bounds, a text from the field's documentation or name. The
-same class has the same example on every machine. Called by ``contract`` and whoever writes
-prompts.
+Decides what an unknown value looks like: a default worth showing if there is one, else the first
+member of an enum, a number within its bounds, a text as ``natural`` has it. The same class has
+the same example on every machine. Called by ``contract`` and whoever writes prompts.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -15,11 +15,13 @@ from itertools import count, islice
 from typing import Any, Final, final
 from uuid import UUID
 
+from phloem.config import MAX_MARKUP
 from phloem.wire.text import escaped
 
 from .constraints import Facets
+from .natural import About, about_field, about_key, fitted, is_placeholder, short_codes
 from .patterns import sample
-from .plans import Choice, Field, Leaf, Many, Nothing, OneOf, Plan, Record, Row, Table
+from .plans import Choice, Field, Leaf, Many, Nothing, OneOf, Plan, Record, Row, Table, can_hold
 from .types import Refusal
 
 __all__ = ["NoExample", "example_of"]
@@ -28,6 +30,8 @@ _TRIES: Final = 200  # candidates looked at before we say there is none
 _A_DAY: Final = date(2031, 5, 17)
 _AN_HOUR: Final = time(9, 30)
 _MOST_SPREAD: Final = 200  # how far an open-ended quantifier is stretched to reach a least length
+_LONGEST_GUESS: Final = 24  # characters tried against a pattern: a slow one takes ever longer over them
+_LONGEST_DEFAULT: Final = 200  # characters; a longer default hides the rest of the example
 
 
 @final
@@ -37,101 +41,136 @@ class NoExample(Exception):
 
 def example_of(record: Record) -> str:
     """Canonical text. Raises ``NoExample`` where no value fits, or a class needs itself for ever."""
-    return f"<{record.tag}>{_record(record, (), 0)}</{record.tag}>"
+    return f"<{record.tag}>{_Writer().record(record, ())}</{record.tag}>"
 
 
-def _record(record: Record, above: tuple[Record, ...], number: int) -> str:
-    if record in above:
-        raise NoExample(f"{record.tag} inside itself")
-    inside = (*above, record)
-    pieces: list[str] = []
-    for field in record.fields:
+@final
+class _Writer:
+    """One example in the making. Counts its elements: classes within classes may multiply without end."""
+
+    def __init__(self) -> None:
+        self._left = MAX_MARKUP // 2  # each has two tags; more would not pass the parser
+
+    def record(self, record: Record, above: tuple[Record, ...]) -> str:
+        if record in above:
+            raise NoExample(f"{record.tag} inside itself")
+        inside = (*above, record)
+        pieces: list[str] = []
+        for field in record.fields:
+            self._left -= 1
+            if self._left < 0:
+                raise NoExample("more elements than one message may have")
+            try:
+                text = self._field(field, record, inside)
+            except NoExample:
+                if field.required:
+                    raise
+                continue  # a field with a default may be left out
+            pieces.append(f"<{field.tag}>{text}</{field.tag}>")
+        return "".join(pieces)
+
+    def _field(self, field: Field, of: Record, above: tuple[Record, ...]) -> str:
+        text = _default(field)
+        if text is not None:
+            return text
         try:
-            text = _field(field, inside, number)
-        except NoExample:
-            if field.required:
-                raise
-            continue  # a field with a default may be left out
-        pieces.append(f"<{field.tag}>{text}</{field.tag}>")
-    return "".join(pieces)
+            return self._value(field.plan, about_field(field.name, field.doc, of.cls.__name__), above)
+        except NoExample as error:
+            raise NoExample(
+                f"{field.name}: {error}" if not str(error).startswith(field.name) else str(error)
+            ) from None
 
+    def _value(self, plan: Plan, about: About, above: tuple[Record, ...]) -> str:
+        match plan:
+            case Leaf() | Choice():
+                return _different(plan, about, 1, 1)[0]
+            case Nothing():
+                return ""
+            case Many() | Table():
+                return self._several(plan, about, above)
+            case Row():
+                return "".join(
+                    f"<{tag}>{self._value(item, about, above)}</{tag}>"
+                    for tag, item in zip(plan.tags, plan.items, strict=True)
+                )
+            case OneOf():
+                return self._one_of(plan, about, above)
+            case Record():
+                return self.record(plan, above)
 
-def _field(field: Field, above: tuple[Record, ...], number: int) -> str:
-    words = field.doc or field.name.replace("_", " ").strip() or field.tag
-    default = field.default
-    if isinstance(field.plan, Leaf | Choice) and default not in ("", b"") and number == 0:
-        try:
-            return escaped(field.plan.write(default))
-        except Refusal:
-            pass  # no default, or one that its own constraints refuse: invent a value
-    try:
-        return _value(field.plan, words, above, number)
-    except NoExample as error:
-        raise NoExample(
-            f"{field.name}: {error}" if not str(error).startswith(field.name) else str(error)
-        ) from None
+    def _one_of(self, plan: OneOf, about: About, above: tuple[Record, ...]) -> str:
+        last: NoExample | None = None
+        for tag, member in sorted(plan.members.items(), key=lambda pair: isinstance(pair[1], Nothing)):
+            try:
+                return f"<{tag}>{self._value(member, about, above)}</{tag}>"
+            except NoExample as error:  # a class that contains itself: another member ends it
+                last = error
+        raise last or NoExample("an empty union")
 
-
-def _value(plan: Plan, words: str, above: tuple[Record, ...], number: int) -> str:
-    match plan:
-        case Leaf() | Choice():
-            return next(islice(_texts(plan, words), number, None), None) or _none_fits(plan, words, number)
-        case Nothing():
-            return ""
-        case Many() | Table():
-            return _several(plan, words, above)
-        case Row():
-            return "".join(
-                f"<{tag}>{_value(item, words, above, number)}</{tag}>"
-                for tag, item in zip(plan.tags, plan.items, strict=True)
-            )
-        case OneOf():
-            last: NoExample | None = None
-            for tag, member in sorted(plan.members.items(), key=lambda pair: isinstance(pair[1], Nothing)):
-                try:
-                    return f"<{tag}>{_value(member, words, above, number)}</{tag}>"
-                except NoExample as error:  # a class that contains itself: another member ends it
-                    last = error
-            raise last or NoExample("an empty union")
-        case Record():
-            return _record(plan, above, number)
-
-
-def _several(plan: Many | Table, words: str, above: tuple[Record, ...]) -> str:
-    wanted = max(plan.least, 1) if plan.most is None or plan.most > 0 else 0
-    pieces: list[str] = []
-    for number in range(wanted):
+    def _several(self, plan: Many | Table, about: About, above: tuple[Record, ...]) -> str:
+        wanted = max(plan.least, 1) if plan.most is None or plan.most > 0 else 0
+        if wanted > self._left:
+            raise NoExample("more items than one message may have")
+        self._left -= wanted
         try:
             if isinstance(plan, Table):
-                key = _value(plan.key, f"{words} key", above, number)
-                inner = _value(plan.value, words, above, 0)
-                pieces.append(f"<Item><Key>{key}</Key><Val>{inner}</Val></Item>")
-            else:
-                # only a set's items must differ, but a list's may
-                tag, own = plan.item.tag, number if plan.kind in (set, frozenset) else 0
-                pieces.append(f"<{tag}>{_value(plan.item, words, above, own)}</{tag}>")
+                value = self._value(plan.value, about, above)
+                keys = _different(plan.key, about_key(about), wanted, plan.least)
+                return "".join(f"<Item><Key>{key}</Key><Val>{value}</Val></Item>" for key in keys)
+            tag = plan.item.tag
+            if isinstance(plan.item, Leaf | Choice) and plan.kind in (set, frozenset):
+                items = _different(plan.item, about, wanted, plan.least)
+                return "".join(sorted(f"<{tag}>{item}</{tag}>" for item in items))  # as sets are written
+            return f"<{tag}>{self._value(plan.item, about, above)}</{tag}>" * wanted
         except NoExample:
-            if number >= plan.least:
-                break
+            if plan.least == 0:
+                return ""
             raise
-    return "".join(pieces)
 
 
-def _none_fits(plan: Leaf | Choice, words: str, number: int) -> str:
-    if isinstance(plan, Leaf) and plan.scalar.python in (str, bytes) and number == 0:
-        empty = next(_texts(plan, words), None)
-        if empty is not None:
-            return empty  # the empty text is what fits
-    raise NoExample(f"no value of {plan.tag} found that fits")
+def _default(field: Field) -> str | None:
+    """What is there if the field is left out, where that says something."""
+    plan, value = field.plan, field.default
+    if isinstance(plan, OneOf):
+        held = [(tag, member) for tag, member in plan.members.items() if can_hold(member, value)]
+        for tag, member in held:
+            if isinstance(member, Leaf | Choice):
+                text = _shown(member, value, field.name)
+                return None if text is None else f"<{tag}>{text}</{tag}>"
+        return None
+    return _shown(plan, value, field.name) if isinstance(plan, Leaf | Choice) else None
 
 
-def _texts(plan: Leaf | Choice, words: str) -> Iterator[str]:
-    """Different texts that fit, the best first."""
+def _shown(plan: Leaf | Choice, default: Any, name: str) -> str | None:
+    if isinstance(plan, Leaf) and isinstance(default, str | bytes) and not _shows(default, name):
+        return None
+    try:
+        return escaped(plan.write(default))
+    except Refusal:
+        return None  # no default, or one that its own constraints refuse
+
+
+def _shows(default: str | bytes, name: str) -> bool:
+    if not default or len(default) > _LONGEST_DEFAULT:
+        return False
+    return isinstance(default, bytes) or (default.isprintable() and not is_placeholder(default, name))
+
+
+def _different(plan: Leaf | Choice, about: About, wanted: int, least: int) -> list[str]:
+    """That many different texts that fit, the best there are; fewer only if ``least`` allows."""
+    found = list(islice(_texts(plan, about, wanted), wanted))
+    if len(found) < least:
+        raise NoExample(f"no value of {plan.tag} found that fits")
+    return found
+
+
+def _texts(plan: Leaf | Choice, about: About, wanted: int) -> Iterator[str]:
     if isinstance(plan, Choice):
-        yield from (escaped(text) for text in plan.values)
+        plain = sorted(plan.values, key=lambda text: is_placeholder(text) or not text.isprintable())
+        yield from (escaped(text) for text in plain)
         return
     known: set[str] = set()
-    for value in islice(_candidates(plan, words), _TRIES):
+    for value in islice(_candidates(plan, about), _TRIES + 2 * wanted):
         try:
             text = plan.write(value)
         except (Refusal, ValueError, OverflowError):
@@ -141,58 +180,88 @@ def _texts(plan: Leaf | Choice, words: str) -> Iterator[str]:
             yield escaped(text)
 
 
-def _candidates(plan: Leaf, words: str) -> Iterator[Any]:
+def _candidates(plan: Leaf, about: About) -> Iterator[Any]:
     facets, kind = plan.facets, plan.scalar.python
+    if facets.doc:
+        about = about.documented(facets.doc)
     if kind is str:
-        yield from _str_candidates(facets, words)
+        yield from _str_candidates(facets, about)
     elif kind is bytes:
-        for number in count():
-            yield _sized(words.encode() if number == 0 else f"{words} {number}".encode(), facets, b".")
+        yield from _bytes_candidates(facets, about)
     elif kind is bool:
         yield from (True, False)
     elif kind in (int, float, Decimal):
-        yield from _number_candidates(facets, kind)
+        yield from _number_candidates(facets, kind, about)
     elif kind is date:
-        start = facets.ge or facets.gt or facets.le or facets.lt or _A_DAY
-        for days in count():
-            yield from (start + timedelta(days), start - timedelta(days))
+        yield from _date_candidates(facets)
     elif kind is datetime:
         start_at = datetime.combine(_A_DAY, _AN_HOUR, UTC)
-        yield from (start_at + timedelta(days=days) for days in count())
+        yield from (start_at + timedelta(minutes=minutes) for minutes in count())
     elif kind is time:
-        yield from (time(hour, 30) for hour in range(9, 18))
+        yield from (time(hour % 24, minute) for minute in range(30, 60) for hour in range(9, 9 + 24))
     elif kind is UUID:
         yield from (UUID(int=0x6F1B5C2E_0D4A_4B7E_9C35_8A2F41D6E000 + number) for number in count())
 
 
-def _str_candidates(facets: Facets, words: str) -> Iterator[str]:
+def _str_candidates(facets: Facets, about: About) -> Iterator[str]:
     if facets.pattern is not None:
-        spreads = {sample(facets.pattern, spread): None for spread in (1, 2, *range(3, _MOST_SPREAD))}
-        yield from spreads
+        yield from (phrase for phrase in about.phrases if len(phrase) <= _LONGEST_GUESS)
+        yield from (sample(facets.pattern, spread) for spread in range(1, _MOST_SPREAD))
         yield ""
         return
-    for number in count():
-        yield _sized(words if number == 0 else f"{words} {number + 1}", facets, " and so on")
-
-
-def _sized(value: Any, facets: Facets, filler: Any) -> Any:
-    """A text or bytes, cut or filled to the lengths asked for."""
+    yield from about.phrases
     least, most = facets.min_length or 0, facets.max_length
-    while len(value) < least:
-        value = value + filler
-    limit = most if most is not None else max(least, len(value))
-    return value[:limit]
+    if most == 0:
+        yield ""
+    whole = [fitted(phrase, least, most) for phrase in about.phrases]
+    yield from (text for text in whole if not is_placeholder(text, about.name))
+    yield from whole
+    for number in range(2, _TRIES // 2):
+        ending = f" {number}"
+        room = None if most is None else most - len(ending)
+        if room is None or room > 0:
+            yield fitted(about.phrases[-1], least - len(ending), room) + ending
+    yield from short_codes(most if most is not None and most < 4 else max(least, 4))
 
 
-def _number_candidates(facets: Facets, kind: type) -> Iterator[Any]:
+def _bytes_candidates(facets: Facets, about: About) -> Iterator[bytes]:
+    least, most = facets.min_length or 0, facets.max_length
+    for phrase in about.phrases:
+        yield phrase.encode()
+        whole = fitted(phrase, least, most).encode()  # longer than its text where that is not ASCII
+        yield whole if most is None else whole[:most]
+    size = most if most is not None and most < 4 else max(least, 4)
+    for number in range(256 ** min(size, 4)):
+        yield number.to_bytes(size, "big")
+
+
+def _date_candidates(facets: Facets) -> Iterator[date]:
+    yield _A_DAY
+    start = facets.ge or facets.gt or facets.le or facets.lt or _A_DAY
+    for days in count():
+        for step in (days, -days):
+            ordinal = start.toordinal() + step
+            if 0 < ordinal <= date.max.toordinal():
+                yield date.fromordinal(ordinal)
+
+
+def _number_candidates(facets: Facets, kind: type, about: About) -> Iterator[Any]:
     low = facets.ge if facets.ge is not None else facets.gt
     high = facets.le if facets.le is not None else facets.lt
+    usual = about.number()
+    if usual is not None and (kind is not int or usual.lstrip("-").isdigit()):
+        yield kind(usual)
     if low is not None and high is not None and kind is not int:
         for parts in range(2, 50):
             yield low + (high - low) / parts
     plain = {int: range(1, 20), float: (1.5, 2.5, 0.5), Decimal: (Decimal("19.99"), Decimal("0.5"))}[kind]
     yield from plain
     start = low if low is not None else high if high is not None else kind(20)
-    for step in range(_TRIES):
+    if start + kind(1) == start:  # so far out that a step of one is none
+        if kind is float:
+            yield from (math.nextafter(start, math.inf), math.nextafter(start, -math.inf))
+        else:
+            yield from (Decimal(start).next_plus(), Decimal(start).next_minus())
+    for step in range(1_000_000):
         yield start + kind(step)
         yield start - kind(step)

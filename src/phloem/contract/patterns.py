@@ -20,6 +20,8 @@ from typing import Final, final
 
 from lxml import etree
 
+from phloem.wire.text import is_xml_text
+
 __all__ = ["BadPattern", "sample", "translate"]
 
 _CLASSES: Final = {"d": "0-9", "w": "A-Za-z0-9_", "s": " \\t\\n\\r"}
@@ -67,6 +69,8 @@ def _translated(translator: _Translator) -> tuple[re.Pattern[str], str]:
     except (re.error, OverflowError) as error:
         raise BadPattern(f"{error}; write a regular expression that Python compiles") from None
     schema = etree.fromstring(_HEAD)
+    if not is_xml_text(xsd):
+        raise BadPattern("a character that XML cannot carry, so that no text has it; leave it out")
     for element in schema.iter("{*}pattern"):
         element.set("value", xsd)
     try:

@@ -13,6 +13,7 @@ from typing import Final
 from lxml import etree
 
 from phloem.wire.parsing import Element
+from phloem.wire.text import printable
 
 from .constraints import Facets
 from .plans import Choice, Leaf, Many, Nothing, OneOf, Plan, Record, Row, Table
@@ -56,7 +57,9 @@ def _sub(parent: Element, name: str, /, **attributes: str) -> Element:
 
 def _document(parent: Element, doc: str) -> None:
     if doc:
-        _sub(_sub(parent, "annotation"), "documentation").text = doc
+        _sub(_sub(parent, "annotation"), "documentation").text = printable(
+            doc, 6 * len(doc)
+        )  # an escape takes six
 
 
 def is_recursive(record: Record) -> bool:

@@ -10,6 +10,7 @@
     imports     import paths -> objects
     folders     whose modules an import finds
     names       what may be a name
+    running     resolved configuration -> the listeners a pump runs
     report      where a fault is said to be
 
 Runs no organism and starts no task.
@@ -19,5 +20,6 @@ from __future__ import annotations
 
 from .files import load_config, resolve, unbuilt
 from .folders import importable
+from .running import running_listeners
 
-__all__ = ["importable", "load_config", "resolve", "unbuilt"]
+__all__ = ["importable", "load_config", "resolve", "running_listeners", "unbuilt"]

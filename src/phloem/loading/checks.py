@@ -7,16 +7,18 @@ fault is said to be is the report's business. ``resolve`` and ``load_config`` ca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final, cast
 
-from phloem.config import Budgets, ListenerConfig, OrganismConfig, WireLimits
+from phloem.config import Budgets, ListenerConfig, MemoryLimits, OrganismConfig, WireLimits
+from phloem.messages import SERVICES
 
 from .imports import Importer
-from .keys import BUDGETS, LIMITS, LISTENER, LISTENER_BUDGETS, LLM_SECTION, ORGANISM, SETTINGS
+from .keys import BUDGETS, LIMITS, LISTENER, LISTENER_BUDGETS, LLM_SECTION, MEMORY, ORGANISM, SETTINGS
 from .listeners import resolve_handler, resolve_payloads, resolve_responses
-from .report import Path, Report, quoted, suggesting
+from .names import listener_name_problem
+from .report import Path, Report, closest, quoted, suggesting
 from .rules import Keys, shown, tell
 
 _PATHS: Final = frozenset({"payload_class", "handler", "responds_with"})  # resolved, not only checked
@@ -33,12 +35,15 @@ def checked(config: OrganismConfig, report: Report, importer: Importer) -> Organ
         row.rule.check(value, path, report)
     _check_attributes(config.budgets, Budgets, BUDGETS, ("budgets",), report)
     _check_attributes(config.wire, WireLimits, LIMITS, ("limits",), report)
+    _check_attributes(config.memory, MemoryLimits, MEMORY, ("memory",), report)
     if ("llm",) not in report.broken:
         LLM_SECTION.check(config.llm_config, ("llm",), report)
     listeners = _listeners_of(config, report)
     resolved = [_listener(listener, ("listeners", index), report, importer) for index, listener in listeners]
     _check_names(listeners, report)
-    _check_peers(listeners, report)
+    # Whether they are allowed is not known where that key is broken, and nothing follows from it.
+    lenient = config.allow_unknown_peers is True or ("allow_unknown_peers",) in report.broken
+    _check_peers(listeners, lenient, report)
     return replace(config, listeners=tuple(resolved))
 
 
@@ -73,6 +78,7 @@ def _listener(listener: ListenerConfig, path: Path, report: Report, importer: Im
     if listener.budgets is not None:
         _check_attributes(listener.budgets, Budgets, LISTENER_BUDGETS, (*path, "budgets"), report)
         _check_only_own_budgets(listener.budgets, (*path, "budgets"), report)
+    _check_usage(listener, path, report)
     peers: Any = listener.peers
     return replace(
         listener,
@@ -89,6 +95,13 @@ def _check_only_own_budgets(budgets: object, path: Path, report: Report) -> None
             if field.name not in LISTENER_BUDGETS and getattr(budgets, field.name) is not None:
                 known = ", ".join(LISTENER_BUDGETS)
                 report.add(path, f"{field.name} in a listener's budgets", f"nothing but {known}")
+
+
+def _check_usage(listener: ListenerConfig, path: Path, report: Report) -> None:
+    """Only agents are told how to use their peers: from others the key would do nothing, unseen."""
+    broken = not report.broken.isdisjoint(((*path, "usage"), (*path, "agent")))
+    if listener.usage is not None and not listener.is_agent and not broken:
+        report.add((*path, "usage"), "usage on a listener that is no agent", "agent: true")
 
 
 def _folded(listener: ListenerConfig) -> str:
@@ -114,8 +127,10 @@ def _check_names(listeners: Sequence[tuple[int, ListenerConfig]], report: Report
             )
 
 
-def _check_peers(listeners: Sequence[tuple[int, ListenerConfig]], report: Report) -> None:
+def _check_peers(listeners: Sequence[tuple[int, ListenerConfig]], lenient: bool, report: Report) -> None:
+    """Each peer a listener or a service, once; ``lenient`` takes any name that a listener could have."""
     names = {name: listener.name for _, listener in listeners if (name := _folded(listener))}
+    names |= {service.casefold(): service for service in SERVICES}
     for index, listener in listeners:
         path: Path = ("listeners", index, "peers")
         peers: Any = listener.peers
@@ -126,9 +141,20 @@ def _check_peers(listeners: Sequence[tuple[int, ListenerConfig]], report: Report
             if not isinstance(peer, str) or not peer:
                 continue  # reported as no text
             place = (*path, number)
-            if peer.casefold() not in names:
-                expected = suggesting("the name of a listener", peer, names.values())
-                report.add(place, f"the unknown peer {quoted(peer)}", expected)
+            if peer.casefold() not in names and (not lenient or listener_name_problem(peer) is not None):
+                _tell_unknown(peer, place, lenient, names.values(), report)
             elif peer.casefold() in seen:
                 report.add(place, f"the peer {quoted(peer)} a second time", "each peer once")
             seen.add(peer.casefold())
+
+
+def _tell_unknown(peer: str, path: Path, lenient: bool, known: Collection[str], report: Report) -> None:
+    wrong = listener_name_problem(peer)
+    if lenient and wrong is not None:
+        found, expected = wrong
+        tell(report, path, found, suggesting(expected, peer, known))
+        return
+    expected = "the name of a listener"
+    if closest(peer, known) is None and wrong is None:  # nothing near it: perhaps no slip
+        expected += ", or allow_unknown_peers: true"
+    report.add(path, f"the unknown peer {quoted(peer)}", suggesting(expected, peer, known))

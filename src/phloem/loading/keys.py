@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from phloem.config import ThreadScheduling
+from phloem.config import OnFull, ThreadScheduling, Usage
 
 from .names import listener_name_problem, organism_name_problem
 from .report import quoted
@@ -18,6 +18,7 @@ from .rules import Choice, Each, Flag, Key, Keys, Seconds, Section, Text, Texts,
 
 LIBXML_DEPTH: Final = 256  # a limit past it would promise what the parser refuses
 LIBXML_TEXT: Final = 10_000_000  # the same for one text
+FEWEST_THREADS: Final = 2  # a conversation's root and its first listener; with fewer none could begin
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -35,6 +36,7 @@ def _address_problem(text: str) -> tuple[str, str] | None:
     return quoted(text), "an address that begins with http:// or https://"
 
 
+_USAGE: Final = tuple(word.value for word in Usage)
 _PATH: Final = "an import path such as handlers.hello.Greeting, or a list of them"
 
 LISTENER_BUDGETS: Final[Keys] = {
@@ -56,6 +58,15 @@ LIMITS: Final[Keys] = {
     "max_text": Key(Whole(high=LIBXML_TEXT), "max_text"),
     "thread_parse_bytes": Key(Whole(), "thread_parse_bytes"),
 }
+MEMORY: Final[Keys] = {
+    "max_slots_per_thread": Key(Whole(), "max_slots_per_thread"),
+    "max_slots_per_conversation": Key(Whole(), "max_slots_per_conversation"),
+    "max_bytes_per_conversation": Key(Whole(), "max_bytes_per_conversation"),
+    "max_threads": Key(Whole(FEWEST_THREADS), "max_threads"),
+    "max_todos": Key(Whole(0), "max_todos"),
+    "on_full": Key(Choice(tuple(word.value for word in OnFull)), "on_full"),
+    "keep_finished": Key(Whole(0), "keep_finished"),
+}
 LISTENER: Final[Keys] = {
     "name": Key(Text("a name", problem=listener_name_problem), "name", required=True),
     "payload_class": Key(Texts(_PATH, one=True), "payload_class_path", required=True),
@@ -72,6 +83,7 @@ LISTENER: Final[Keys] = {
     "retry_max_delay": Key(Seconds(zero=True), "retry_max_delay"),
     "handler_timeout": Key(Seconds(none=True, optional=True), "handler_timeout"),
     "budgets": Key(Section(LISTENER_BUDGETS, "a mapping with messages, seconds"), "budgets"),
+    "usage": Key(Choice(_USAGE, optional=True), "usage"),
 }
 BACKEND: Final[Keys] = {
     "provider": Key(Choice(("xai", "anthropic", "openai", "ollama")), required=True),
@@ -102,6 +114,7 @@ _BELONGS: Final[Mapping[str, str]] = {
     **dict.fromkeys(ORGANISM, "belongs under organism:"),
     **{key: "belongs under a listener in listeners:" for key in LISTENER if key not in ORGANISM},
     **dict.fromkeys(LIMITS, "belongs under limits:"),
+    **dict.fromkeys(MEMORY, "belongs under memory:"),
     **dict.fromkeys(BUDGETS, "belongs under budgets:"),
 }
 _TOP_SETTINGS: Final[Keys] = {
@@ -115,15 +128,42 @@ _TOP_SETTINGS: Final[Keys] = {
     "shutdown_grace": Key(Seconds(zero=True), "shutdown_grace"),
     "keep_outcomes": Key(Whole(), "keep_outcomes"),
     "keep_outcome_bytes": Key(Whole(), "keep_outcome_bytes"),
+    "usage": Key(Choice(_USAGE), "usage"),
+    "allow_unknown_peers": Key(Flag(), "allow_unknown_peers"),
 }
 SETTINGS: Final[Keys] = {**ORGANISM, **_TOP_SETTINGS}  # single values, wherever the file has them
 
 _SECTIONS: Final[Keys] = {
     "budgets": Key(Section(BUDGETS, "a mapping with messages, hops, depth, seconds"), "budgets"),
-    "limits": Key(Section(LIMITS, "a mapping with max_bytes, max_text …"), "wire"),
+    "limits": Key(
+        Section(
+            LIMITS,
+            "a mapping with max_bytes, max_text …",
+            dict.fromkeys(MEMORY, "belongs under memory:"),
+        ),
+        "wire",
+    ),
+    "memory": Key(
+        Section(
+            MEMORY,
+            "a mapping with max_slots_per_thread, on_full …",
+            dict.fromkeys(LIMITS, "belongs under limits:"),
+        ),
+        "memory",
+    ),
     "llm": Key(LLM_SECTION, "llm_config"),
     "listeners": Key(
-        Each(Section(LISTENER, "a mapping with name, payload_class, handler"), "a list of listeners"),
+        Each(
+            Section(
+                LISTENER,
+                "a mapping with name, payload_class, handler",
+                dict.fromkeys(
+                    (*_TOP_SETTINGS, "limits", "memory", "llm"),
+                    "belongs at the top of the file, not under a listener",
+                ),
+            ),
+            "a list of listeners",
+        ),
         "listeners",
     ),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, cast
 
-from phloem.config import Budgets, ListenerConfig, OrganismConfig, WireLimits
+from phloem.config import Budgets, ListenerConfig, MemoryLimits, OrganismConfig, WireLimits
 
 from .keys import LISTENER, LISTENER_BUDGETS, SETTINGS, TOP
 from .report import FileReport, Path
@@ -33,6 +33,8 @@ def read_config(root: Value, report: FileReport) -> OrganismConfig:
         fields["budgets"] = Budgets(**top["budgets"])
     if "limits" in top:
         fields["wire"] = WireLimits(**top["limits"])
+    if "memory" in top:
+        fields["memory"] = MemoryLimits(**top["memory"])
     if "llm" in top:
         fields["llm_config"] = top["llm"]
     fields["listeners"] = tuple(

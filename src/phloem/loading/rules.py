@@ -101,6 +101,7 @@ class Choice:
     """One of a few words."""
 
     options: tuple[str, ...]
+    optional: bool = False  # None is allowed from Python, where it means: inherited
 
     @property
     def expected(self) -> str:
@@ -110,6 +111,8 @@ class Choice:
         return Text(self.expected).read(value, path, report)
 
     def check(self, value: Any, path: Path, report: Report) -> None:
+        if value is None and self.optional:
+            return
         if not isinstance(value, str):
             tell(report, path, shown(value), self.expected)
         elif value not in self.options:

@@ -9,10 +9,36 @@ gives them. One tree belongs to one conversation; no two trees share a node.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
-__all__ = ["Thread", "ThreadTree"]
+__all__ = ["Census", "Thread", "ThreadTree"]
+
+
+@final
+class Census:
+    """How many threads live, over all conversations of one organism, and how many may.
+
+    The bound is for who comes in: a conversation that has begun goes on. ``thinned`` is called
+    whenever there is room again, while somebody waits for it.
+    """
+
+    __slots__ = ("live", "most", "thinned")
+
+    def __init__(self, most: int) -> None:
+        self.live, self.most = 0, most
+        self.thinned: Callable[[], None] | None = None
+
+    @property
+    def full(self) -> bool:
+        """No further stranger may come in."""
+        return self.live >= self.most
+
+    def left(self, count: int) -> None:
+        """So many threads have ended."""
+        self.live -= count
+        if self.thinned is not None and not self.full:
+            self.thinned()
 
 
 @final
@@ -22,7 +48,8 @@ class Thread:
     ``occupant`` is the delivery that is ready or running here, ``line`` those that came
     meanwhile; the pump alone writes them. ``wrong`` counts attempts in a row that sent
     something that was refused. ``lasting`` threads outlive a respond (a conversation that
-    takes several turns keeps the first listener's thread).
+    takes several turns keeps the first listener's thread). ``slots`` is what it remembers,
+    ``todos`` how many watchers belong to it; ``context`` and ``todos`` alone write those.
     """
 
     __slots__ = (
@@ -35,6 +62,8 @@ class Thread:
         "listener",
         "occupant",
         "parent",
+        "slots",
+        "todos",
         "turn",
         "wrong",
     )
@@ -47,6 +76,8 @@ class Thread:
         self.wrong = 0
         self.occupant: Any = None
         self.line: OrderedDict[Any, None] | None = None
+        self.slots: Any = None
+        self.todos = 0
 
     @property
     def chain(self) -> tuple[str, ...]:
@@ -66,11 +97,13 @@ class Thread:
 class ThreadTree:
     """The live threads of one conversation. ``root`` is the sender's and lives as long as the tree."""
 
-    __slots__ = ("_threads", "root")
+    __slots__ = ("_census", "_threads", "root")
 
-    def __init__(self, root_id: str, sender: str) -> None:
+    def __init__(self, root_id: str, sender: str, census: Census) -> None:
         self.root = Thread(root_id, sender, None, 0, lasting=True)
         self._threads: dict[str, Thread] = {root_id: self.root}
+        self._census = census
+        census.live += 1
 
     def __len__(self) -> int:
         return len(self._threads)
@@ -87,6 +120,7 @@ class ThreadTree:
         thread = Thread(id, listener, parent, turn, lasting=lasting)
         parent.children[id] = thread
         self._threads[id] = thread
+        self._census.live += 1
         return thread
 
     def prune(self, thread: Thread, turn: int) -> list[Thread]:
@@ -102,17 +136,28 @@ class ThreadTree:
             return gone
         return self._cut_off(thread)
 
-    def reap(self, thread: Thread) -> None:
-        """Forget idle leaves from ``thread`` upwards: no answer can ever reach them again."""
+    def reap(self, thread: Thread) -> Sequence[Thread]:
+        """Forget idle leaves from ``thread`` upwards: no answer can ever reach them again. What went.
+
+        One that still has todos stays: its issuer is nudged wherever it is dispatched next.
+        """
+        gone: Sequence[Thread] = ()
         while (
             not thread.children
             and thread.occupant is None
             and not thread.lasting
+            and not thread.todos
             and thread.alive
             and (parent := thread.parent) is not None
         ):
             self._forget(thread, parent)
+            gone = (*gone, thread)
             thread = parent
+        return gone
+
+    def end(self) -> None:
+        """The conversation is over: none of its threads counts any more."""
+        self._census.left(len(self._threads))
 
     def _cut_off(self, top: Thread) -> list[Thread]:
         parent = top.parent
@@ -125,9 +170,11 @@ class ThreadTree:
         for thread in gone[1:]:
             thread.alive = False
             del self._threads[thread.id]
+        self._census.left(len(gone) - 1)
         return gone
 
     def _forget(self, thread: Thread, parent: Thread) -> None:
         thread.alive = False
         del parent.children[thread.id]
         del self._threads[thread.id]
+        self._census.left(1)

@@ -124,7 +124,7 @@ class Carriers:
                     meter.start(scope, now)
                 if delivery.cut is not None:
                     scope.cancel(reason=delivery.cut.text)
-                returned = await enter(delivery, self._observer)
+                returned = await enter(delivery, self._core.memory, self._observer)
                 if not scope.cancel_called:  # past its own deadline it may still return
                     await trio.lowlevel.checkpoint_if_cancelled()  # cancelled from outside it may not
                 verdict = returned
@@ -192,6 +192,7 @@ class Carriers:
         delay = min(listener.retry_max_delay, listener.retry_base_delay * 2.0**doublings)
         delay *= 0.5 + 0.5 * self._random.random()  # jitter: what failed together need not return together
         self._observer.retrying(delivery, cause, delay)
+        self._core.memory.settle(delivery, keep=False)
         slept, delivery.pausing = False, True
         try:
             with trio.CancelScope() as delivery.scope:

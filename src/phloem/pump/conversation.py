@@ -12,7 +12,9 @@ from typing import Any, Final, final
 
 from phloem.config import KEEP_TOLD, Budgets
 from phloem.contract import Contract
-from phloem.memory.threads import Thread, ThreadTree
+from phloem.memory.context import Context as Memory
+from phloem.memory.threads import Census, Thread, ThreadTree
+from phloem.memory.todos import Todos
 from phloem.messages import Cause, ConversationState, DeadLetter, Ending, Huh, Outcome, Receipt
 
 from .meters import Meter
@@ -31,6 +33,7 @@ class Delivery:
 
     __slots__ = (
         "attempt",
+        "began",
         "contract",
         "conversation",
         "cut",
@@ -39,12 +42,14 @@ class Delivery:
         "id",
         "line",
         "listener",
+        "nudge",
         "order",
         "pausing",
         "payload",
         "running",
         "scope",
         "sender",
+        "stamp",
         "tells",
         "text",
         "thread",
@@ -77,6 +82,9 @@ class Delivery:
         self.cut: Cause | None = None  # why its dispatch was told to stop
         self.scope: Any = None  # the cancel scope of its dispatch or back-off
         self.pausing = False  # in back-off: out of the queue, and in nobody's hands
+        self.stamp = 0  # while its handler is at work: its place among all that this conversation handled
+        self.began = 0.0
+        self.nudge = ""
 
     @property
     def handled(self) -> bool:
@@ -191,22 +199,36 @@ class Conversation:
         "last_id",
         "left",
         "listener_messages",
+        "memory",
         "messages",
         "over",
         "sender",
+        "stamp",
         "started",
         "threads",
+        "todos",
         "turn_count",
         "turns",
     )
 
     def __init__(
-        self, core: object, id: str, sender: str, budgets: Budgets, context: Context, *, lasting: bool
+        self,
+        core: object,
+        id: str,
+        sender: str,
+        budgets: Budgets,
+        context: Context,
+        census: Census,
+        *,
+        lasting: bool,
     ) -> None:
         self.core = core  # whose it is; two pumps in one process never meet
         self.id, self.sender, self.budgets, self.context = id, sender, budgets, context
         self.last_id = 0
-        self.threads = ThreadTree(f"{id}-0", sender)
+        self.threads = ThreadTree(f"{id}-0", sender, census)
+        self.memory: Memory | None = None  # what its threads remember, once there is something
+        self.todos: Todos | None = None
+        self.stamp = 0  # handlers entered, and answers at the root
         self.firsts: dict[Listener, Thread] | None = {} if lasting else None
         self.turns: dict[int, Turn] = {}
         self.turn_count = 0

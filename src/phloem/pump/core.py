@@ -33,6 +33,7 @@ from .conversation import Conversation, Delivery, Turn, further
 from .ledger import Ledger, Overrun, over_budget
 from .observer import Observer
 from .pipeline import ORIGINAL, Checked, Passed, Pipeline, Refused
+from .remembering import Remembering
 from .routing import Listener
 from .run_queue import RunQueue
 
@@ -57,6 +58,7 @@ class Core:
         observer: Observer,
         clock: Clock,
         ids: Ids,
+        memory: Remembering,
         *,
         depth_first: bool,
         max_attempts: int,
@@ -65,7 +67,7 @@ class Core:
         turn_ended: Callable[[Turn], None],
         conversation_ended: Callable[[Conversation], None],
     ) -> None:
-        self.pipeline, self.observer, self.clock = pipeline, observer, clock
+        self.pipeline, self.observer, self.clock, self.memory = pipeline, observer, clock, memory
         self.listeners = {listener.key: listener for listener in listeners}
         self.max_attempts = max_attempts
         self.ledger = Ledger()
@@ -89,7 +91,8 @@ class Core:
         id = self._ids.conversation(self._opened)
         if id in self.conversations:
             raise InternalError(f"the ids port gave {id!r} twice")
-        conversation = Conversation(self, id, sender, budgets, context, lasting=lasting)
+        census = self.memory.census
+        conversation = Conversation(self, id, sender, budgets, context, census, lasting=lasting)
         conversation.started = self.clock.monotonic()
         self.conversations[id] = conversation
         self.observer.conversation_started(conversation)
@@ -97,6 +100,9 @@ class Core:
 
     def begin(self, turn: Turn, checked: Sequence[Checked]) -> None:
         """Book a stranger's message: what passed is queued, what did not is rejected with a Huh."""
+        if self.memory.refuses:
+            firsts = turn.conversation.firsts or {}
+            checked = self.memory.admitted(turn.conversation, checked, lambda item: firsts.get(item.listener))
         passed = [item for item in checked if isinstance(item, Passed)]
         if not self._fits(turn, passed, len(checked)):
             return
@@ -138,6 +144,8 @@ class Core:
         )
         delivery.tells = tells
         self.ledger.open(delivery)
+        if turn.conversation.todos is not None or self.memory.refuses:
+            self.memory.accepted(delivery)
         return delivery
 
     def _fits(self, turn: Turn, passed: Sequence[Passed], count: int) -> bool:
@@ -165,9 +173,12 @@ class Core:
 
     # -- ending ---------------------------------------------------------------------------
 
-    def close(self, delivery: Delivery, ending: Ending, cause: Cause | None = None) -> None:
-        """Book how it ended. Whoever calls releases its thread and asks ``check``."""
+    def close(
+        self, delivery: Delivery, ending: Ending, cause: Cause | None = None, *, with_thread: bool = False
+    ) -> None:
+        """Book how it ended. Whoever calls releases its thread (or prunes it) and asks ``check``."""
         self.ledger.close(delivery, ending, cause)
+        self.memory.ended(delivery, ending, with_thread=with_thread)
         if delivery.tells is not None and (ending is Ending.HANDLED or cause is PRUNED):
             delivery.turn.faults.pop(delivery.tells, None)
         self.observer.ended(delivery, cause)
@@ -192,17 +203,14 @@ class Core:
         if thread.occupant is delivery:
             self.queue.release(thread)
         if thread.occupant is None and not thread.children:
-            delivery.conversation.threads.reap(thread)
+            conversation = delivery.conversation
+            self.memory.forget(conversation, conversation.threads.reap(thread))
 
     def prune(self, thread: Thread, turn: Turn) -> None:
         """End a thread whose call has ended, with everything below it and everything still on it."""
-        threads = turn.conversation.threads
-        here = (
-            [thread, *threads.prune(thread, turn.number)]
-            if thread.lasting
-            else threads.prune(thread, turn.number)
-        )
-        for gone in here:
+        conversation = turn.conversation
+        ended = conversation.threads.prune(thread, turn.number)
+        for gone in [thread, *ended] if thread.lasting else ended:
             for delivery in [gone.occupant, *(gone.line or ())]:
                 if delivery is None or delivery.turn is not turn or delivery.ending is not None:
                     continue
@@ -214,7 +222,8 @@ class Core:
                     if gone.occupant is delivery:
                         self.queue.release(gone)
         if thread.parent is not None:
-            threads.reap(thread.parent)
+            ended += conversation.threads.reap(thread.parent)
+        self.memory.forget(conversation, ended)
 
     def cut(self, turn: Turn, state: ConversationState, cause: Cause) -> None:
         """End a turn from outside: what waits ends now, what runs is cancelled."""
@@ -273,6 +282,7 @@ class Core:
     def _end(self, conversation: Conversation, outcome: Outcome) -> None:
         conversation.over = True
         del self.conversations[conversation.id]
+        self.memory.over(conversation)
         self.ended[outcome.state] += 1
         self.observer.conversation_ended(conversation, outcome)
         self._conversation_ended(conversation)

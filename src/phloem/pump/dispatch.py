@@ -16,8 +16,17 @@ from phloem.messages import HandlerMetadata
 
 from .conversation import Delivery
 from .observer import Observer
+from .remembering import Remembering
 
-__all__ = ["OVERRAN", "callers_context", "context_for", "current_dispatch", "enter", "why"]
+__all__ = [
+    "OVERRAN",
+    "callers_context",
+    "context_for",
+    "current_dispatch",
+    "enter",
+    "running_delivery",
+    "why",
+]
 
 
 @final
@@ -37,6 +46,11 @@ def current_dispatch(core: object) -> Delivery | None:
     if delivery is None or delivery.conversation.core is not core or delivery.ending is not None:
         return None
     return delivery
+
+
+def running_delivery() -> Delivery | None:
+    """The delivery that the calling code is handling, whichever pump's; None outside of one."""
+    return _running.get()
 
 
 def callers_context() -> Context:
@@ -60,9 +74,10 @@ def context_for(delivery: Delivery) -> Context:
     return context
 
 
-async def enter(delivery: Delivery, observer: Observer) -> Any:
+async def enter(delivery: Delivery, memory: Remembering, observer: Observer) -> Any:
     """The handler's result, or ``Raised``. Cancelled goes on, also before the handler is entered."""
     await trio.lowlevel.checkpoint_if_cancelled()
+    nudge = memory.entering(delivery)
     observer.dispatched(delivery)
     listener, sender = delivery.listener, delivery.sender
     metadata = HandlerMetadata(
@@ -71,7 +86,7 @@ async def enter(delivery: Delivery, observer: Observer) -> Any:
         listener.name if listener.is_agent else None,
         sender == listener.name,
         listener.usage_instructions,
-        "",
+        nudge,
         delivery.id,
         delivery.conversation.id,
         delivery.attempt,

@@ -125,6 +125,19 @@ class Door:
             raise MessageRejected(turn.outcome.rejections[0], turn.outcome)
         return turn
 
+    async def boot(self, payload: Any, to: str) -> None:
+        """Send the run's first message, from ``system`` to a listener that nobody else may address.
+
+        Returns when it has been handled; before any stranger comes in, so its seat is free. Checkpoint.
+        """
+        checked = self._core.pipeline.to_caller(payload, self._core.listeners[to])
+        await self.take_seat()
+        context = callers_context()
+        turn = self._core.open_conversation(SYSTEM, self._budgets, context, lasting=False).open_turn(None)
+        self._core.begin(turn, [checked])
+        self._pump.carriers.pulse()
+        await self.outcome(turn)
+
     def payload(self, payload: Any, to: str | None) -> Examine:
         """Steps 6 and 7 for an object. A class that is no payload is the caller's fault: ContractError."""
 

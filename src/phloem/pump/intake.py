@@ -1,9 +1,9 @@
 """Where strangers come in: they wait for a seat, and for a thread if their document is long.
 
 Decides who may enter and when. One seat per live conversation, handed out through a memory
-channel; a long document is parsed aside in a worker thread, and holds a pipeline slot while
-it is. Replies never wait here. Books nothing: a message is accepted by the sync stretch
-that follows the last await in here. The organism's front door and the pump call it.
+channel, and none while too many threads live; a long document is parsed aside in a worker
+thread, and holds a pipeline slot while it is. Replies never wait here. Books nothing: a message
+is accepted by the sync stretch that follows the last await in here. The organism's front door and the pump call it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import trio
 
 from phloem.config import WireLimits
 from phloem.errors import OrganismClosed, WouldDeadlock
+from phloem.memory.threads import Census
 from phloem.wire.parsing import Element
 from phloem.wire.repair import Mend
 
@@ -38,6 +39,7 @@ class Intake:
         pipeline: Pipeline,
         slots: Slots,
         freed: Callable[[], None],
+        census: Census,
         *,
         seats: int,
         limits: WireLimits,
@@ -48,7 +50,9 @@ class Intake:
         for _ in range(seats):
             self._put_seat.send_nowait(None)
         self._give_slot, self._slot = trio.open_memory_channel[object](0)
-        self._freed = freed
+        self._freed, self._census = freed, census
+        self._gate = trio.Lock()  # whoever has a seat and waits for threads to end; first come, first served
+        self._thinned = trio.Event()
         self.parsing = 0  # long documents that hold a slot
         self._readers = 0  # documents that wait for one
         self._quiet = trio.Event()
@@ -78,10 +82,14 @@ class Intake:
         try:
             if may_wait:
                 await self._seats.receive()
+                if self._census.full or self._gate.locked():
+                    await self._wait_for_room()
                 if self.closed:  # the seat was handed over, and then the door was closed
                     raise trio.ClosedResourceError
                 return
             await trio.lowlevel.checkpoint()
+            if self._census.full:
+                raise trio.WouldBlock
             self._seats.receive_nowait()
         except trio.WouldBlock:
             raise WouldDeadlock(
@@ -101,6 +109,7 @@ class Intake:
             self.closed = True
             self._seats.close()
             self._slot.close()
+            self._thinned.set()
 
     async def read(self, data: bytes | str, *, may_wait: bool) -> tuple[Element, tuple[Mend, ...]]:
         """The document as a tree, mended where it may be. A checkpoint only if it is long.
@@ -122,6 +131,23 @@ class Intake:
                 self._quiet.set()
             self._slots.pipelines.release_on_behalf_of(token)
             self._freed()
+
+    async def _wait_for_room(self) -> None:
+        """Until fewer threads live than may, seat in hand. Cancelled means: the seat was given back."""
+        passed = False
+        try:
+            async with self._gate:
+                while self._census.full and not self.closed:
+                    self._thinned = trio.Event()
+                    self._census.thinned = self._thinned.set
+                    try:
+                        await self._thinned.wait()
+                    finally:
+                        self._census.thinned = None
+                passed = True
+        finally:
+            if not passed:
+                self.give_back()
 
     async def quiet(self) -> None:
         """Until no document is in a thread. Checkpoint."""

@@ -24,6 +24,7 @@ from .dispatch import current_dispatch
 from .intake import Intake
 from .observer import Observer
 from .pipeline import Pipeline
+from .remembering import Remembering
 from .routing import Listener
 from .slots import Slots
 
@@ -51,6 +52,7 @@ class Pump:
             observer,
             clock,
             ids,
+            Remembering(config.memory, pipeline, clock),
             depth_first=config.thread_scheduling == ThreadScheduling.DEPTH_FIRST,
             max_attempts=config.max_attempts,
             keep_outcomes=config.keep_outcomes,
@@ -68,6 +70,7 @@ class Pump:
             pipeline,
             self.slots,
             lambda: self.carriers.pulse(),
+            self.core.memory.census,
             seats=config.max_in_flight,
             limits=config.wire,
         )

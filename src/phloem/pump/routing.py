@@ -25,7 +25,9 @@ class Listener:
 
     ``key`` names it in the ledger and is unique; it differs from ``name`` for broadcast
     twins only (``x``, ``x#2``). ``peers`` None: may address anyone. ``max_concurrent``
-    None: bounded by the organism's handler slots alone.
+    None: bounded by the organism's handler slots alone. A ``service`` may be addressed by
+    everyone, acts for its caller, and is content if that takes no answer; a ``private`` one
+    hears from phloem alone.
     """
 
     key: str
@@ -45,6 +47,8 @@ class Listener:
     retry_max_delay: float = 0.0
     handler_timeout: float = 0.0
     budgets: Budgets = field(default_factory=Budgets)
+    service: bool = False
+    private: bool = False
     by_tag: dict[str, Contract] = field(init=False, repr=False)
     allowed: frozenset[str] | None = field(init=False, repr=False)
 
@@ -86,14 +90,18 @@ class Routes:
         self._names: dict[str, tuple[Listener, ...]] = {}
         self._pairs: dict[tuple[str, str], tuple[Listener, ...]] = {}
         self._takers: dict[str, tuple[Listener, ...]] = {}
+        self._services = frozenset(listener.name.casefold() for listener in listeners if listener.service)
         self.table: dict[str, list[Listener]] = {}
         for listener in listeners:
             name = listener.name.casefold()
+            for tag in listener.by_tag:
+                self.table.setdefault(f"{name}.{tag}", []).append(listener)
+            if listener.private:
+                continue
             self._names[name] = (*self._names.get(name, ()), listener)
-            for tag, contract in listener.by_tag.items():
+            for tag in listener.by_tag:
                 self._pairs[name, tag] = (*self._pairs.get((name, tag), ()), listener)
                 self._takers[tag] = (*self._takers.get(tag, ()), listener)
-                self.table.setdefault(f"{listener.name}.{contract.tag}".lower(), []).append(listener)
 
     def find(self, tag: str, to: str | None, sender: Listener | None) -> tuple[Listener, ...] | Miss:
         """Who takes a payload of that tag, sent by that listener (None: a stranger)."""
@@ -101,7 +109,7 @@ class Routes:
         if to is None:
             return self._by_tag(tag, allowed)
         name = to.casefold()
-        if allowed is not None and name not in allowed:
+        if allowed is not None and name not in allowed and name not in self._services:
             return Miss(f"{quoted(to)} is not among its peers")
         found = self._pairs.get((name, tag.casefold()))
         if found is None:
@@ -112,7 +120,7 @@ class Routes:
     def _by_tag(self, tag: str, allowed: frozenset[str] | None) -> tuple[Listener, ...] | Miss:
         takers = self._takers.get(tag.casefold(), ())
         if allowed is not None:
-            takers = tuple(taker for taker in takers if taker.name.casefold() in allowed)
+            takers = tuple(taker for taker in takers if taker.service or taker.name.casefold() in allowed)
         if not takers:
             return Miss(f"nobody takes {quoted(tag)}")
         if len(takers) > 1 and not all(taker.broadcast for taker in takers):

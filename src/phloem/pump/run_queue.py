@@ -40,9 +40,10 @@ class _Share(Generic[D]):
 
     __slots__ = ("turn", "waiting")
 
-    def __init__(self, turn: int) -> None:
+    def __init__(self, turn: int, first: D) -> None:
         self.turn = turn
         self.waiting: OrderedDict[D, None] = OrderedDict()  # in order of arrival, discarded in O(1)
+        self.waiting[first] = None
 
 
 @final
@@ -51,25 +52,27 @@ class RunQueue(Generic[D]):
 
     def __init__(self, *, depth_first: bool) -> None:
         self._depth_first: Final = depth_first
-        # line -> conversation -> share, ordered by turn: its head is the one that waits longest
-        self._lines: dict[Any, OrderedDict[Any, _Share[D]]] = {}
-        self._where: dict[Any, dict[Any, _Share[D]]] = {}  # conversation -> line -> the same shares
+        # line -> conversation -> what it has there, ordered by turn: the head is the one that waits
+        # longest. One delivery stands for itself while its turn is still as old as it is: most do
+        # until they leave, and a share for each would cost more than all the rest of the queue.
+        self._lines: dict[Any, OrderedDict[Any, D | _Share[D]]] = {}
         self._lone: D | None = None  # the only one that waits: it needs no line and no turn
-        self._turn = 0
-        self._order = 0
+        self._stamp = 0  # counts arrivals and turns in one, so that they compare
         self._waiting = 0
 
     def __len__(self) -> int:
         """How many wait here, those in their threads' lines not counted."""
-        return self._waiting + (self._lone is not None)
+        return self._waiting
 
     def put(self, deliveries: Sequence[D]) -> None:
         """Take what one dispatch (or one stranger) sent, in the order it was sent."""
-        if len(deliveries) == 1 and not self._waiting and self._lone is None:
-            (delivery,) = deliveries
-            if delivery.thread.occupant is None:
-                self._lone = delivery.thread.occupant = delivery
-                return
+        if len(deliveries) == 1 and (thread := deliveries[0].thread).occupant is None:
+            thread.occupant = delivery = deliveries[0]
+            if self._waiting:
+                self._enter(delivery)
+            else:
+                self._lone, self._waiting = delivery, 1
+            return
         entering: list[D] = []
         for delivery in deliveries:
             thread = delivery.thread
@@ -104,7 +107,7 @@ class RunQueue(Generic[D]):
             if thread.line is not None:
                 del thread.line[delivery]
         elif self._lone is delivery:
-            self._lone = None
+            self._lone, self._waiting = None, 0
         else:
             self._remove(delivery)
 
@@ -114,75 +117,89 @@ class RunQueue(Generic[D]):
         if lone is not None:
             if not has_room(lone.line):
                 return None
-            self._lone = None
+            self._lone, self._waiting = None, 0
             return lone
-        if not self._waiting:
+        if len(self._lines) != 1:
+            return self._take_of_many(has_room)
+        ((key, line),) = self._lines.items()
+        if not has_room(key):
             return None
-        first: _Share[D] | None = None
-        whose: Any = None
-        for key, line in self._lines.items():
-            conversation, share = next(iter(line.items()))
-            if (first is None or share.turn < first.turn) and has_room(key):
-                first, whose = share, conversation
-        if first is None:
-            return None
-        shares = self._where[whose]
-        delivery = self._head(first) if len(shares) == 1 else self._best_of(shares, has_room)
-        self._remove(delivery)
-        if shares:
-            self._to_the_end(whose, shares, delivery.line, has_room)
+        conversation, share = line.popitem(last=False)  # whatever it has left goes to the end
+        if isinstance(share, _Share):
+            delivery = share.waiting.popitem(last=self._depth_first)[0]
+            if share.waiting:
+                self._stamp = share.turn = self._stamp + 1
+                line[conversation] = share
+        else:
+            delivery = share
+        if not line:
+            self._lines.clear()
+        self._waiting -= 1
         return delivery
 
-    def _best_of(self, shares: dict[Any, _Share[D]], has_room: Callable[[Any], bool]) -> D:
-        """The conversation's oldest (depth-first: newest) in lines that have room."""
-        heads = [self._head(share) for key, share in shares.items() if has_room(key)]
+    def _take_of_many(self, has_room: Callable[[Any], bool]) -> D | None:
+        whose: Any = None
+        least = self._stamp + 1
+        for key, line in self._lines.items():
+            conversation, share = next(iter(line.items()))
+            turn = share.turn if isinstance(share, _Share) else share.order
+            if turn < least and has_room(key):
+                whose, least = conversation, turn
+        if least > self._stamp:
+            return None
+        theirs = [line[whose] for key, line in self._lines.items() if whose in line and has_room(key)]
+        heads = [self._head(share) for share in theirs]
+        # The conversation's oldest (depth-first: newest) in lines that have room.
         pick = max if self._depth_first else min
-        return pick(heads, key=lambda delivery: delivery.order)
+        delivery = heads[0] if len(heads) == 1 else pick(heads, key=lambda head: head.order)
+        self._remove(delivery)
+        self._to_the_end(whose, delivery.line, has_room)
+        return delivery
 
-    def _head(self, share: _Share[D]) -> D:
+    def _head(self, share: D | _Share[D]) -> D:
+        if not isinstance(share, _Share):
+            return share
         return next(reversed(share.waiting) if self._depth_first else iter(share.waiting))
 
-    def _to_the_end(
-        self, whose: Any, shares: dict[Any, _Share[D]], served: Any, has_room: Callable[[Any], bool]
-    ) -> None:
+    def _to_the_end(self, whose: Any, served: Any, has_room: Callable[[Any], bool]) -> None:
         """It has had its turn: it stands last wherever it might have had it."""
-        self._turn += 1
-        for key, share in shares.items():
-            if key is served or has_room(key):
-                share.turn = self._turn
-                self._lines[key].move_to_end(whose)
+        self._stamp += 1
+        for key, line in self._lines.items():
+            share = line.get(whose)
+            if share is not None and (key is served or has_room(key)):
+                if isinstance(share, _Share):
+                    share.turn = self._stamp
+                else:
+                    line[whose] = _Share(self._stamp, share)
+                line.move_to_end(whose)
 
     def _enter(self, delivery: D) -> None:
-        if self._lone is not None:
-            lone, self._lone = self._lone, None
+        lone = self._lone
+        if lone is not None:
+            self._lone, self._waiting = None, 0
             self._enter(lone)
-        conversation, key = delivery.conversation, delivery.line
-        self._order = delivery.order = self._order + 1
-        shares = self._where.get(conversation)
-        if shares is None:
-            shares = self._where[conversation] = {}
-        share = shares.get(key)
-        if share is None:
-            self._turn += 1
-            share = shares[key] = _Share(self._turn)
-            line = self._lines.get(key)
-            if line is None:
-                line = self._lines[key] = OrderedDict()
-            line[conversation] = share
-        share.waiting[delivery] = None
+        self._stamp = delivery.order = self._stamp + 1
         self._waiting += 1
+        line = self._lines.get(delivery.line)
+        if line is None:
+            line = self._lines[delivery.line] = OrderedDict()
+        share = line.setdefault(delivery.conversation, delivery)
+        if share is delivery:
+            return
+        if not isinstance(share, _Share):
+            share = line[delivery.conversation] = _Share(share.order, share)
+        share.waiting[delivery] = None
 
     def _remove(self, delivery: D) -> None:
-        conversation, key = delivery.conversation, delivery.line
-        shares = self._where[conversation]
-        share = shares[key]
-        del share.waiting[delivery]
+        line = self._lines[delivery.line]
+        share = line[delivery.conversation]
+        if isinstance(share, _Share):
+            del share.waiting[delivery]
+        elif share is not delivery:
+            raise KeyError(delivery)
         self._waiting -= 1
-        if not share.waiting:
-            del shares[key]
-            line = self._lines[key]
-            del line[conversation]
-            if not line:
-                del self._lines[key]
-            if not shares:
-                del self._where[conversation]
+        if isinstance(share, _Share) and share.waiting:
+            return
+        del line[delivery.conversation]
+        if not line:
+            del self._lines[delivery.line]

@@ -35,19 +35,14 @@ NOT_VALID: Final = "The listener you called could not produce a valid message."
 class _Plan:
     """What one dispatch sends: checked, but not booked yet."""
 
-    __slots__ = ("answers", "passed", "refused", "responds")
+    __slots__ = ("answers", "passed", "refused", "responds", "unseen")
 
     def __init__(self) -> None:
         self.passed: list[Passed] = []
         self.refused: list[Refused] = []
         self.answers: list[Passed] = []  # for whoever injected
         self.responds = False
-
-    def add(self, checked: Checked) -> None:
-        if isinstance(checked, Passed):
-            self.passed.append(checked)
-        else:
-            self.refused.append(checked)
+        self.unseen = 0  # answers of a service to a listener that takes none
 
 
 @final
@@ -66,10 +61,11 @@ class Settling:
         if plan.refused:
             self._refusals(delivery, plan)
             return
-        if plan.passed or plan.answers:
+        if plan.passed or plan.answers or plan.unseen:
             delivery.thread.wrong = 0
             takers = [item.listener for item in plan.passed]
-            if takers and not self._fit(delivery, takers, len(takers), plan.responds):
+            count = len(takers) + plan.unseen
+            if count and not self._fit(delivery, takers, count, plan.responds):
                 return
             self._send(delivery, plan)
         self._handled(delivery, prune=plan.responds)
@@ -111,31 +107,38 @@ class Settling:
     def _plan(self, delivery: Delivery, value: Any) -> _Plan:
         plan = _Plan()
         responses = read_return(value)
+        pipeline, sender = self._core.pipeline, delivery.listener
+        items: list[Checked] = []
         if isinstance(responses, bytes):
-            told = partial(self._core.observer.mended, delivery.listener.key)
-            for checked in self._core.pipeline.from_raw(responses, delivery.listener, told):
-                plan.add(checked)
-            return plan
-        plan.responds = bool(responses) and responses[0].is_response
-        if plan.responds:
-            self._plan_responds(delivery, responses, plan)
-            return plan
-        for response in responses:
-            for checked in self._core.pipeline.from_payload(response.payload, response.to, delivery.listener):
-                plan.add(checked)
+            told = partial(self._core.observer.mended, sender.key)
+            items += pipeline.from_raw(responses, sender, told)
+        elif responses and responses[0].is_response:
+            plan.responds = True
+            items += self._answers(delivery, responses, plan)
+        else:
+            for response in responses:
+                items += pipeline.from_payload(response.payload, response.to, sender)
+        if self._core.memory.refuses:
+            to = delivery.thread.parent if plan.responds else None
+            items = self._core.memory.admitted(delivery.conversation, items, lambda _: to)
+        at_root = plan.responds and self._caller(delivery.thread) is None
+        for item in items:
+            if isinstance(item, Refused):
+                plan.refused.append(item)
+            else:
+                (plan.answers if at_root else plan.passed).append(item)
         return plan
 
-    def _plan_responds(self, delivery: Delivery, responses: list[HandlerResponse], plan: _Plan) -> None:
+    def _answers(self, delivery: Delivery, responses: list[HandlerResponse], plan: _Plan) -> list[Checked]:
         pipeline, caller = self._core.pipeline, self._caller(delivery.thread)
-        for response in responses:
-            if caller is None:
-                answer = pipeline.to_root(response.payload, delivery.listener)
-                if isinstance(answer, Refused):
-                    plan.refused.append(answer)
-                else:
-                    plan.answers.append(answer)
-                continue
-            plan.add(pipeline.to_caller(response.payload, caller))
+        if caller is None:
+            return [pipeline.to_root(response.payload, delivery.listener) for response in responses]
+        answers = [pipeline.to_caller(response.payload, caller) for response in responses]
+        if delivery.listener.service:  # nobody need take what a service answers
+            heard = [answer for answer in answers if not (isinstance(answer, Refused) and answer.miss)]
+            plan.unseen = len(answers) - len(heard)
+            return heard
+        return answers
 
     def _caller(self, thread: Thread) -> Listener | None:
         """The listener that called; None if that was a stranger."""
@@ -161,8 +164,8 @@ class Settling:
         if over is None:
             return True
         self._core.close(delivery, ending, cause)
-        self._core.overrun(delivery.turn, over)
         self._core.release(delivery)
+        self._core.overrun(delivery.turn, over)  # last: its conversation's threads end with it
         self._core.check(delivery.turn)
         return False
 
@@ -171,6 +174,10 @@ class Settling:
         for answer in plan.answers:
             turn.payloads.append(answer.payload)
             turn.weight += len(answer.text)
+            core.memory.answered(delivery, answer)
+        for _ in range(plan.unseen):
+            unaware = self._caller(thread)
+            core.ledger.refuse(turn, Ending.HANDLED, key="" if unaware is None else unaware.key)
         name = delivery.listener.name
         if plan.responds:
             caller = thread.parent
@@ -270,7 +277,7 @@ class Settling:
 
     def _close(self, delivery: Delivery, ending: Ending, cause: Cause | None, *, prune: bool) -> None:
         core = self._core
-        core.close(delivery, ending, cause)
+        core.close(delivery, ending, cause, with_thread=prune and not delivery.thread.lasting)
         if prune:
             core.prune(delivery.thread, delivery.turn)
         core.release(delivery)

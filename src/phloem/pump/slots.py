@@ -26,6 +26,7 @@ class Slots:
     """
 
     def __init__(self, listeners: Sequence[Listener], *, handlers: int, pipelines: int, threads: int) -> None:
+        self._most_handlers = handlers
         self.handlers = trio.CapacityLimiter(handlers)
         self.pipelines = trio.CapacityLimiter(pipelines)
         self.threads = trio.CapacityLimiter(threads)
@@ -37,7 +38,8 @@ class Slots:
 
     def any_room(self) -> bool:
         """True if one more carrier may have something to carry."""
-        return self.handlers.available_tokens > 0 and self.pipelines.available_tokens > 0
+        # Asked at every hop while others wait: `available_tokens` is three properties deep.
+        return self.handlers.borrowed_tokens < self._most_handlers and self.pipelines.available_tokens > 0
 
     def room_for(self, line: Listener | None) -> bool:
         """True if that listener has a token left; None stands for all that have no limit."""

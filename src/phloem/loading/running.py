@@ -1,0 +1,102 @@
+"""A resolved configuration -> the listeners that a pump runs, with what each agent is told.
+
+Decides what a listener inherits from its organism, and which of its peers' contracts an
+agent's usage instructions speak of. Reads no file and starts nothing; a peer whose contract
+has no example is a fault of the configuration. ``organism`` and ``cli`` call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from phloem.config import Budgets, ListenerConfig, OrganismConfig, Usage
+from phloem.contract import Contract, contract_of
+from phloem.contract.prompts import Peer, usage_instructions
+from phloem.errors import ConfigurationError, ConfigurationFault, ContractError
+from phloem.pump.routing import Listener, twin_keys
+
+from .report import listener_place
+
+__all__ = ["running_listeners"]
+
+
+def running_listeners(
+    config: OrganismConfig, boot: Sequence[ListenerConfig] = (), services: Sequence[ListenerConfig] = ()
+) -> list[Listener]:
+    """The configured listeners, then phloem's own. Raises ConfigurationError with every fault.
+
+    ``services`` may be addressed by everyone, ``boot`` by nobody but phloem.
+    """
+    every = [*config.listeners, *boot, *services]
+    keys = twin_keys([own.name for own in every])
+    running = [
+        _listener(key, own, config, private=own in boot, service=own in services)
+        for key, own in zip(keys, every, strict=True)
+    ]
+    faults: list[ConfigurationFault] = []
+    told: list[Listener] = []
+    for number, (listener, own) in enumerate(zip(running, every, strict=True), 1):
+        try:
+            told.append(_told(listener, own.usage or config.usage, running))
+        except ContractError as error:
+            where = listener_place(own.name, number)
+            faults.append(
+                ConfigurationFault(where, f"a peer that takes what has no example: {error}", "one that does")
+            )
+    if faults:
+        raise ConfigurationError(faults)
+    return told
+
+
+def _listener(
+    key: str, own: ListenerConfig, config: OrganismConfig, *, private: bool, service: bool
+) -> Listener:
+    return Listener(
+        key=key,
+        name=own.name,
+        contracts=_contracts(own.payload_class),
+        handler=own.handler,  # type: ignore[arg-type] # resolved
+        description=own.description,
+        is_agent=own.is_agent,
+        peers=None if own.peers is None else tuple(own.peers),
+        broadcast=own.broadcast,
+        prompt=own.prompt,
+        responds_with=None if own.responds_with is None else _contracts(own.responds_with),
+        max_concurrent=own.max_concurrent or (config.max_concurrent_per_agent if own.is_agent else None),
+        retries=own.retries,
+        retry_base_delay=own.retry_base_delay,
+        retry_max_delay=own.retry_max_delay,
+        handler_timeout=config.handler_timeout if own.handler_timeout is None else own.handler_timeout,
+        budgets=own.budgets or Budgets(),
+        private=private,
+        service=service,
+    )
+
+
+def _told(listener: Listener, usage: str, running: Sequence[Listener]) -> Listener:
+    """The same, with its usage instructions if it is an agent."""
+    if not listener.is_agent:
+        return listener
+    peers = [_peer(name, running) for name in listener.peers or ()]
+    text = usage_instructions(listener.name, listener.description, peers, xsd=usage == Usage.XSD)
+    return replace(listener, usage_instructions=text)
+
+
+def _peer(name: str, running: Sequence[Listener]) -> Peer:
+    """What is known of a peer; broadcast twins speak as one."""
+    found = [each for each in running if each.name.casefold() == name.casefold() and not each.private]
+    if not found:
+        return Peer(name=name, description="", contracts=(), registered=False)
+    answers = [each.responds_with for each in found if each.responds_with is not None]
+    return Peer(
+        name=found[0].name,
+        description=" ".join(dict.fromkeys(each.description for each in found if each.description)),
+        contracts=tuple(dict.fromkeys(contract for each in found for contract in each.contracts)),
+        responds_with=tuple(dict.fromkeys(contract for group in answers for contract in group)) or None,
+    )
+
+
+def _contracts(classes: Any) -> tuple[Contract, ...]:
+    return tuple(contract_of(cls) for cls in ((classes,) if isinstance(classes, type) else classes))

@@ -1,0 +1,74 @@
+"""What an operator may read of an organism's memory, from outside of any handler.
+
+Decides nothing: looks up, and hands out what is safe to hold. Called by the front door.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from phloem.errors import AccessRefused
+from phloem.memory.history import History
+from phloem.memory.todos import TodoWatcher
+from phloem.wire.parsing import quoted
+
+from .core import Core
+
+__all__ = ["ContextView", "todos_of"]
+
+
+def todos_of(core: Core) -> tuple[TodoWatcher, ...]:
+    """All open todos, oldest conversation first."""
+    return tuple(
+        watcher
+        for conversation in core.conversations.values()
+        if conversation.todos is not None
+        for watcher in conversation.todos
+    )
+
+
+@final
+class ContextView:
+    """The histories of one organism. Each is as it was when it was asked for."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    @property
+    def conversations(self) -> tuple[str, ...]:
+        """The ids of those that can be read: ended ones that are kept, then live ones, oldest first."""
+        return (*self._core.memory.finished_ids, *self._core.conversations)
+
+    def get_conversation(self, id: str) -> History:
+        """A conversation in causal order, live or ended. Raises AccessRefused if there is none to read."""
+        conversation = self._core.conversations.get(id)
+        if conversation is not None:
+            return self._core.memory.conversation(conversation, past=True)
+        history = self._core.memory.finished(id)
+        if history is None:
+            raise AccessRefused(
+                f"found the conversation {quoted(id)}, expected a live one or one that is kept (keep_finished)"
+            )
+        return history
+
+    def get_thread(self, id: str) -> History:
+        """A live thread. Raises AccessRefused if there is none of that id."""
+        for conversation in self._core.conversations.values():
+            thread = conversation.threads.lookup(id)
+            if thread is not None:
+                return self._core.memory.thread(conversation, thread)
+        raise AccessRefused(f"found the thread {quoted(id)}, expected a live one")
+
+    def thread_exists(self, id: str) -> bool:
+        """Whether a live thread has that id."""
+        return any(each.threads.lookup(id) is not None for each in self._core.conversations.values())
+
+    def get_stats(self) -> dict[str, int]:
+        """``thread_count``, ``total_slots``, ``total_bytes``: of live conversations; ``finished``: kept ones."""
+        memories = [each.memory for each in self._core.conversations.values() if each.memory is not None]
+        return {
+            "thread_count": self._core.memory.census.live,
+            "total_slots": sum(len(memory) for memory in memories),
+            "total_bytes": sum(memory.size for memory in memories),
+            "finished": len(self._core.memory.finished_ids),
+        }

@@ -1,0 +1,246 @@
+"""What messages leave behind in memory: todos raised and settled, slots kept and given back.
+
+Decides when memory is written, so that it follows the books: a message is remembered once its
+dispatch is handled, and what a failed attempt did to todos is undone. Called by ``core`` in the
+sync stretches in which it books, and by the dispatch as it enters a handler; never waits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, final
+
+from phloem.config import MemoryLimits, OnFull
+from phloem.contract import Contract
+from phloem.memory.context import Context
+from phloem.memory.history import History, Record, utf8_size
+from phloem.memory.threads import Census, Thread
+from phloem.memory.todos import Todos, format_nudge
+from phloem.messages import Clock, Ending, Fault, HuhCode
+
+from .conversation import Conversation, Delivery
+from .pipeline import Checked, Passed, Pipeline, Refused
+
+__all__ = ["Remembering"]
+
+ROOM: Final = "room for one more: end this conversation and begin another"
+
+
+@final
+class Remembering:
+    """The memory of one pump's conversations."""
+
+    def __init__(self, limits: MemoryLimits, pipeline: Pipeline, clock: Clock) -> None:
+        self._limits, self._pipeline, self._wall = limits, pipeline, clock.wall
+        self.refuses = limits.on_full == OnFull.REFUSE
+        self._keeps_past = limits.keep_finished > 0
+        self._readers: dict[Contract, Callable[[str], Any] | None] = {}
+        self._finished: OrderedDict[str, History] = OrderedDict()
+        self.census = Census(limits.max_threads)
+
+    # -- as a message lives -------------------------------------------------------------------
+
+    def accepted(self, delivery: Delivery) -> None:
+        """It is booked: whoever waits for such a message is nudged, in this very dispatch too."""
+        conversation = delivery.conversation
+        if conversation.todos is not None:
+            conversation.todos.check(_names(delivery.contract), delivery.sender)
+        if self.refuses:
+            self._context(conversation).promise(delivery.thread, utf8_size(delivery.text))
+
+    def entering(self, delivery: Delivery) -> str:
+        """Its handler is about to be entered; the nudge it is told."""
+        conversation = delivery.conversation
+        delivery.stamp = conversation.stamp = conversation.stamp + 1
+        delivery.began = self._wall()
+        todos = conversation.todos
+        if todos is None:
+            return delivery.nudge
+        delivery.nudge = format_nudge(todos.raised_for(delivery.listener.key))
+        return delivery.nudge
+
+    def ended(self, delivery: Delivery, ending: Ending, *, with_thread: bool) -> None:
+        """It is booked as ended: kept if it was handled, and if not, as if it had never been entered.
+
+        ``with_thread``: its thread ends in the same stretch, and what it remembers would go at once.
+        """
+        conversation = delivery.conversation
+        if self.refuses:
+            self._context(conversation).promise(delivery.thread, utf8_size(delivery.text), -1)
+        handled = ending is Ending.HANDLED
+        if handled and (not with_thread or self._keeps_past) and delivery.thread.alive:
+            memory = conversation.memory or self._context(conversation)
+            memory.append(delivery.thread, self._record(delivery))
+        delivery.stamp = 0
+        if conversation.todos is not None:
+            self.settle(delivery, keep=handled)
+
+    def settle(self, delivery: Delivery, *, keep: bool) -> None:
+        """One attempt is over: what it did to todos stays, or is undone."""
+        delivery.stamp = 0
+        conversation = delivery.conversation
+        if conversation.todos is not None:
+            for thread in conversation.todos.settle(delivery, keep=keep):
+                self.forget(conversation, conversation.threads.reap(thread))
+
+    def answered(self, delivery: Delivery, answer: Passed) -> None:
+        """A payload went out at the root."""
+        conversation, responder = delivery.conversation, delivery.listener
+        if conversation.todos is not None:
+            conversation.todos.check(_names(answer.contract), responder.name)
+        conversation.stamp += 1
+        record = Record(
+            conversation.stamp,
+            conversation.next_id(),
+            conversation.threads.root.id,
+            responder.name,
+            conversation.sender,
+            answer.contract.tag,
+            answer.text,
+            self._reader(answer.contract),
+            answer.payload,
+            self._wall(),
+            None,
+            "",
+            "",
+        )
+        self._context(conversation).append(conversation.threads.root, record)
+
+    def forget(self, conversation: Conversation, threads: Sequence[Thread]) -> None:
+        """These threads have ended."""
+        if conversation.todos is not None:
+            conversation.todos.drop(threads)
+        if conversation.memory is not None:
+            conversation.memory.drop(threads)
+
+    def over(self, conversation: Conversation) -> None:
+        """The conversation has ended: its memory is given back, or kept for reading."""
+        conversation.threads.end()
+        if self._limits.keep_finished and conversation.memory is not None:
+            self._finished[conversation.id] = conversation.memory.conversation(past=True)
+            if len(self._finished) > self._limits.keep_finished:
+                self._finished.popitem(last=False)
+        conversation.memory = conversation.todos = None
+
+    # -- reading and writing, for who may -------------------------------------------------------
+
+    @property
+    def max_todos(self) -> int:
+        """Open at once in one conversation."""
+        return self._limits.max_todos
+
+    @property
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return self._wall()
+
+    def todos_of(self, conversation: Conversation) -> Todos:
+        """The conversation's todos, to be written."""
+        if conversation.todos is None:
+            conversation.todos = Todos()
+        return conversation.todos
+
+    def thread(self, conversation: Conversation, thread: Thread) -> History:
+        """What a live thread remembers, and the message that is being handled there."""
+        kept = History(()) if conversation.memory is None else conversation.memory.thread(thread)
+        return kept.joined([each for each in self._running(conversation) if each.thread_id == thread.id])
+
+    def conversation(self, conversation: Conversation, *, past: bool = False) -> History:
+        """What a live conversation remembers, and the messages that are being handled there."""
+        kept = History(()) if conversation.memory is None else conversation.memory.conversation(past=past)
+        return kept.joined(self._running(conversation))
+
+    def finished(self, id: str) -> History | None:
+        """A finished conversation, if it is one of the newest ``keep_finished``."""
+        return self._finished.get(id)
+
+    @property
+    def finished_ids(self) -> tuple[str, ...]:
+        """Those that can be read, oldest first."""
+        return tuple(self._finished)
+
+    # -- where a full memory refuses ------------------------------------------------------------
+
+    def admitted(
+        self, conversation: Conversation, items: Sequence[Checked], where: Callable[[Passed], Thread | None]
+    ) -> list[Checked]:
+        """The same items, but refused where there is no room. ``where``: the thread; None for a new one."""
+        context = self._context(conversation)
+        ahead: Counter[Thread | None] = Counter()
+        count = size = 0
+        found: list[Checked] = []
+        for item in items:
+            if isinstance(item, Passed):
+                thread, own = where(item), utf8_size(item.text)
+                full = context.full(thread, own, ahead[thread], count, size)
+                if full is not None:
+                    tag = item.contract.tag
+                    fault = Fault(HuhCode.FULL, f"/{tag}", full, ROOM)
+                    outbound = thread is conversation.threads.root
+                    found.append(
+                        Refused([fault], item.text, tag=tag, listener=item.listener, outbound=outbound)
+                    )
+                    continue
+                ahead[thread] += 1
+                count, size = count + 1, size + own
+            found.append(item)
+        return found
+
+    def _context(self, conversation: Conversation) -> Context:
+        if conversation.memory is None:
+            limits = self._limits
+            conversation.memory = Context(
+                conversation.threads,
+                limits.max_slots_per_thread,
+                limits.max_slots_per_conversation,
+                limits.max_bytes_per_conversation,
+                keep_past=self._keeps_past,
+            )
+        return conversation.memory
+
+    def _reader(self, contract: Contract) -> Callable[[str], Any] | None:
+        """What reads a kept text again; None where the payload itself can be shared."""
+        try:
+            return self._readers[contract]
+        except KeyError:
+            reader = None if contract.immutable else partial(self._pipeline.again, contract)
+            self._readers[contract] = reader
+            return reader
+
+    def _running(self, conversation: Conversation) -> list[Record]:
+        """Messages whose handler is at work now: each will stand last on its thread, if it is handled."""
+        records: list[Record] = []
+        for turn in conversation.turns.values():
+            for delivery in turn.live:
+                if delivery.stamp:
+                    record = self._record(delivery)
+                    if conversation.memory is not None:
+                        record.index = conversation.memory.next_index(delivery.thread)
+                    records.append(record)
+        return records
+
+    def _record(self, delivery: Delivery) -> Record:
+        listener, contract = delivery.listener, delivery.contract
+        return Record(
+            delivery.stamp,
+            delivery.id,
+            delivery.thread.id,
+            delivery.sender,
+            listener.name,
+            contract.tag,
+            delivery.text,
+            self._reader(contract),
+            delivery.payload,
+            delivery.began,
+            listener.name if listener.is_agent else None,
+            listener.usage_instructions,
+            delivery.nudge,
+        )
+
+
+def _names(contract: Contract) -> tuple[str, ...]:
+    """What a todo may call a payload, without case: its class, and its element where that differs."""
+    tag, name = contract.tag.casefold(), contract.payload_class.__name__.casefold()
+    return (tag,) if tag == name else (tag, name)

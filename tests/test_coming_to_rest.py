@@ -53,7 +53,9 @@ async def test_a_drain_lets_what_is_queued_finish_and_ends_as_soon_as_it_has(
         for number in range(7):
             await organism.send(Note(str(number)), to="one")
     assert trio.current_time() - began == 7
-    assert report_of(organism) == ShutdownReport(7, handled=7, rejected=0, undeliverable=0, failed=0, abandoned=0)
+    assert report_of(organism) == ShutdownReport(
+        7, handled=7, rejected=0, undeliverable=0, failed=0, abandoned=0
+    )
 
 
 async def test_the_shortest_grace_asked_for_holds(autojump_clock: trio.testing.MockClock) -> None:
@@ -331,7 +333,9 @@ async def test_cancelling_who_only_waits_changes_nothing(autojump_clock: trio.te
             assert scope.cancelled_caught
             assert organism.report.in_flight == 1
         assert (await organism.wait(receipt)).payloads == (Note("x"),)
-    assert report_of(organism) == ShutdownReport(1, handled=1, rejected=0, undeliverable=0, failed=0, abandoned=0)
+    assert report_of(organism) == ShutdownReport(
+        1, handled=1, rejected=0, undeliverable=0, failed=0, abandoned=0
+    )
 
 
 async def test_cancelling_a_kill_kills_all_the_same(autojump_clock: trio.testing.MockClock) -> None:

@@ -124,7 +124,8 @@ def check_python(block: Block, folder: Path) -> None:
 def check_file(block: Block, folder: Path) -> None:
     name = block.options["file"]
     if name.endswith(".py"):
-        done = run([sys.executable, "-c", f"import {Path(name).stem}"], folder)
+        module = ".".join(Path(name).with_suffix("").parts)
+        done = run([sys.executable, "-c", f"import {module}"], folder)
         assert done.returncode == 0, done.stderr
     elif block.kind == "yaml":
         done = run(["phloem", "check", name], folder)

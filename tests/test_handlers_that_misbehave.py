@@ -72,7 +72,9 @@ async def test_whatever_a_handler_raises_fails_its_own_message_only(error: BaseE
         letter = await failure(organism)
         if not isinstance(error, StopIteration):  # a coroutine turns that into a RuntimeError
             assert letter.cause.exception == type(error).__name__
-    assert report_of(organism) == ShutdownReport(2, handled=1, rejected=0, undeliverable=0, failed=1, abandoned=0)
+    assert report_of(organism) == ShutdownReport(
+        2, handled=1, rejected=0, undeliverable=0, failed=1, abandoned=0
+    )
 
 
 async def test_a_stray_cancelled_fails_the_message_and_cancels_nobody() -> None:
@@ -235,7 +237,9 @@ async def test_raw_bytes_are_a_fan_out_and_what_they_say_of_themselves_is_ignore
     ]
     assert len(threads) == 3
     assert "somebody-elses" not in threads
-    assert report_of(organism) == ShutdownReport(8, handled=6, rejected=1, undeliverable=1, failed=0, abandoned=0)
+    assert report_of(organism) == ShutdownReport(
+        8, handled=6, rejected=1, undeliverable=1, failed=0, abandoned=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -254,4 +258,6 @@ async def test_garbage_from_a_handler_comes_back_to_it_as_a_huh(raw: bytes) -> N
         assert await organism.ask(Note("x"), to="bad") == Answer("sorry")
     (huh,) = huhs
     assert huh.attempts_left == 2
-    assert report_of(organism) == ShutdownReport(3, handled=2, rejected=1, undeliverable=0, failed=0, abandoned=0)
+    assert report_of(organism) == ShutdownReport(
+        3, handled=2, rejected=1, undeliverable=0, failed=0, abandoned=0
+    )

@@ -111,7 +111,7 @@ async def _mixed(rounds: int) -> Hops:
     async with open_organism(OrganismConfig(name="mixed", listeners=listeners, budgets=budgets)) as organism:
         watch = Stopwatch()
         await organism.ask(Ball(rounds), to="hub")
-        measured = watch.hops(organism.report.handled, resident_bytes() - memory[0])
+        measured = watch.hops(organism.report.handled - BOOT, resident_bytes() - memory[0])
     assert organism.report.handled == 5 * rounds + 1 + BOOT, organism.report
     return measured
 

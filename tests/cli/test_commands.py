@@ -217,7 +217,9 @@ def test_the_demo_shows_what_it_promises_within_ten_seconds(phloem: Any) -> None
     assert done.out.count("<Confirmed>") == 3  # two of the fan-out, one of the corrected retry
     assert "<Noted><Words>4</Words></Noted>" in done.out
     assert "huh (type) at /Order/Quantity: found 'two', expected an integer" in done.out
-    assert "11 accepted = 10 handled + 1 rejected + 0 undeliverable + 0 failed + 0 abandoned" in done.out
+    assert done.out.startswith("An organism of three listeners: desk, stock, notebook.\n")
+    assert "Every message is accounted for, phloem's own first one, Boot, as well:\n" in done.out
+    assert "  12 accepted = 11 handled + 1 rejected + 0 undeliverable + 0 failed + 0 abandoned\n" in done.out
 
 
 @pytest.mark.parametrize("into", [(), ("--into", "my desk")])

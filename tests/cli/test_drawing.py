@@ -336,7 +336,7 @@ HOSTILE = (
     "a --> b",
     '%%{init: {"theme": "dark"}}%%',
     "// # /* */",
-    "style: x #a; y",
+    "style:x#a;y",
     "1. first",
     "1) first",
     "- dash",
@@ -368,6 +368,7 @@ def test_a_peer_that_is_no_name_turns_no_line(form: str, peer: str) -> None:
     text = DRAWINGS[form](topology)
     assert len(text.splitlines()) == len(text.split("\n")) - 1
     text.encode()
+    assert "\u202e" not in text
     if form != "text":
         drawn = drawn_as(form, topology)
         assert (len(drawn.names), list(drawn.edges)) == (2, [(1, 2)])

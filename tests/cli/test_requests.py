@@ -31,6 +31,8 @@ class Price:
 class Listener:
     name: str
     classes: tuple[type, ...]
+    service: bool = False
+    private: bool = False
 
     @property
     def contracts(self):  # type: ignore[no-untyped-def]
@@ -43,6 +45,27 @@ def reader() -> RequestReader:
         Listener("greeter", (Greeting,)),
         Listener("Shop", (Greeting, Price)),
         Listener("greeter", (Greeting,)),
+    ]
+    return RequestReader(listeners, FieldTable(), sender="outside", limits=WireLimits())
+
+
+@dataclass
+class Hidden:
+    """What only phloem says."""
+
+
+@dataclass
+class Remind:
+    about: str = ""
+
+
+@pytest.fixture
+def served() -> RequestReader:
+    """One listener of the user's, and those that phloem brings."""
+    listeners = [
+        Listener("greeter", (Greeting,)),
+        Listener("system.boot", (Hidden,), private=True),
+        Listener("system.todo", (Remind,), service=True),
     ]
     return RequestReader(listeners, FieldTable(), sender="outside", limits=WireLimits())
 
@@ -157,6 +180,62 @@ def test_what_a_listener_takes_instead_is_told_for_fields_and_for_xml(reader: Re
         refused = read(reader, {"to": "shop", **line})
         assert isinstance(refused, Refused)
         assert refused.faults[0].expected == "one of Greeting, Price"
+
+
+@pytest.mark.parametrize("to", ["system.todo", "System.Todo"])
+def test_a_service_is_addressed_like_any_listener(served: RequestReader, to: str) -> None:
+    for more in ({}, {"type": "Remind"}):
+        line = {"to": to, "payload": {"about": "tea"}, **more}
+        assert read(served, line) == Request(7, to, Remind("tea"))
+    written = read(served, {"to": to, "xml": "<Remind><About>tea</About></Remind>"})
+    assert isinstance(written, Request)
+    assert b"<Remind " in written.xml
+
+
+def test_without_to_a_service_is_meant_only_if_its_class_is_named(served: RequestReader) -> None:
+    assert read(served, {"payload": {"name": "Ada"}}) == Request(7, None, Greeting("Ada"))
+    assert read(served, {"type": "remind", "payload": {}}) == Request(7, None, Remind())
+
+
+def test_a_class_of_the_users_own_comes_before_a_services_of_the_same_name() -> None:
+    kept = Remind
+    own = type("Remind", (), {"__annotations__": {"name": str}, "name": "", "__module__": __name__})
+    listeners = [Listener("mine", (dataclass(own),)), Listener("system.todo", (kept,), service=True)]
+    for each in (listeners, listeners[::-1]):
+        reader = RequestReader(each, FieldTable(), sender="outside", limits=WireLimits())
+        request = read(reader, {"type": "Remind", "payload": {}})
+        assert isinstance(request, Request)
+        assert type(request.payload) is own
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ({"to": "system.boot", "payload": {}}, "to"),
+        ({"to": "SYSTEM.BOOT", "type": "Hidden", "payload": {}}, "to"),
+        ({"to": "system.boot", "xml": "<Hidden/>"}, "to"),
+        ({"to": "system.boo", "payload": {}}, "to"),
+        ({"type": "Hidden", "payload": {}}, "type"),
+        ({"to": "greeter", "type": "Hidden", "payload": {}}, "type"),
+        ({"to": "greeter", "type": "Remind", "payload": {}}, "type"),
+    ],
+)
+def test_what_hears_from_phloem_alone_is_nobody_here_and_services_are_not_offered(
+    served: RequestReader, line: object, path: str
+) -> None:
+    refused = read(served, line)
+    assert isinstance(refused, Refused)
+    (fault,) = refused.faults
+    assert (fault.code, fault.path) == ("routing", path)
+    told, _, nearest = fault.expected.partition("; ")
+    assert told == ("a listener: greeter" if path == "to" else "one of Greeting")
+    assert "boot" not in nearest
+
+
+def test_a_misspelt_service_is_found_again(served: RequestReader) -> None:
+    refused = read(served, {"to": "System.todos", "payload": {}})
+    assert isinstance(refused, Refused)
+    assert refused.faults[0].expected == 'a listener: greeter; did you mean "system.todo"?'
 
 
 def test_names_and_tags_are_compared_as_the_organism_compares_them() -> None:

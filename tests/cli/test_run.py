@@ -38,8 +38,30 @@ def test_stdout_carries_only_data_and_stderr_the_summary(phloem: Any, line: Any)
     done = phloem.run(line("a"), line("b", to="nobody"))
     assert len(done.lines) == 2
     assert "2 messages: 1 completed, 1 rejected" in done.err
-    assert "1 delivery = 1 handled" in done.err
+    assert "\n2 deliveries (Boot included) = 2 handled\n" in done.err
     assert phloem.run(line("a"), options=("--quiet",)).err == ""
+
+
+def test_a_batch_may_speak_to_the_todo_listeners_and_never_to_boot(phloem: Any, line: Any) -> None:
+    written = "<TodoUntil><WaitFor>Say</WaitFor></TodoUntil>"
+    boot = {"organism_name": "x", "timestamp": "now", "listener_count": 1}
+    done = phloem.run(
+        line("", to="system.todo", payload={"wait_for": "Say", "description": "look"}),
+        json.dumps({"to": "System.Todo", "xml": written}),
+        json.dumps({"to": "system.todo-complete", "payload": {"id": "nobody's"}}),
+        json.dumps({"xml": written}),
+        line("", to="system.boot", payload=boot),
+        json.dumps({"type": "Boot", "payload": boot}),
+        json.dumps({"xml": "<Boot/>"}),
+    )
+    assert done.states == ["completed"] * 4 + ["rejected"] * 3
+    fields = [each["payloads"][0]["fields"] for each in done.lines[:4]]
+    assert (fields[0]["wait_for"], fields[0]["description"]) == ("Say", "look")
+    assert fields[2] == {"id": "nobody's", "was_raised": False}
+    assert fields[1]["id"] != fields[3]["id"]
+    errors = [each["error"] for each in done.lines[4:]]
+    assert [error["code"] for error in errors] == ["routing"] * 3
+    assert "boot" not in json.dumps([error["expected"] for error in errors]).lower()
 
 
 def test_lines_that_cannot_be_read_are_rejected_results_among_the_others(phloem: Any, line: Any) -> None:

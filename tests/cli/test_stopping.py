@@ -61,7 +61,7 @@ def test_the_first_signal_lets_what_was_accepted_end(phloem: Any, line: Any, num
     assert results[1]["payloads"][0]["fields"] == {"text": "in time"}
     assert process.returncode == code
     assert "2 messages: 2 completed" in err
-    assert "2 deliveries = 2 handled" in err
+    assert "\n3 deliveries (Boot included) = 3 handled\n" in err
     assert "the input after message 2 was not taken" in err
 
 
@@ -74,7 +74,7 @@ def test_what_does_not_end_within_the_grace_is_drained_and_named(
     results, err = rest(process)
     assert [(each["id"], each["state"]) for each in results] == [("done", "completed"), ("cut", "drained")]
     assert process.returncode == code
-    assert "2 deliveries = 1 handled + 1 abandoned" in err
+    assert "\n3 deliveries (Boot included) = 2 handled + 1 abandoned\n" in err
     assert "abandoned while running: Say to hang" in err
 
 
@@ -99,7 +99,7 @@ def test_the_second_signal_stops_at_once_even_a_loop_that_is_stuck(
     if to == "hang":
         assert known == {"done": "completed", "cut": "cancelled", 3: "completed"}
         assert [each["id"] for each in results] == ["done", "cut", 3]
-        assert "3 deliveries = 2 handled + 1 in flight" in err
+        assert "4 deliveries (Boot included) = 3 handled + 1 in flight" in err
     assert process.returncode == code
     assert "stopped at once" in err
     assert "in flight" in err

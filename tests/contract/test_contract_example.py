@@ -8,6 +8,7 @@ import time as clock
 from dataclasses import dataclass, field, make_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
+from keyword import iskeyword
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -248,7 +249,9 @@ NAMES = st.one_of(
     st.sampled_from(
         ["name", "text", "value", "string", "todo", "example", "message", "x", "class_", "your_name"]
     ),
-    st.from_regex(r"[a-z]{1,8}(_[a-z0-9]{1,5}){0,2}", fullmatch=True).filter(str.isidentifier),
+    st.from_regex(r"[a-z]{1,8}(_[a-z0-9]{1,5}){0,2}", fullmatch=True).filter(
+        lambda name: not iskeyword(name)
+    ),
 )
 DOCS = st.one_of(
     st.sampled_from([*sorted(HOLES), "<your city>", "e.g. ...", "such as 'string'", "{x}", "[text]"]),

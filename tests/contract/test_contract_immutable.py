@@ -141,7 +141,7 @@ def changeable(value: Any) -> bool:
     """Found out the hard way: on an instance."""
     if is_dataclass(value):
         held = [changeable(getattr(value, each.name)) for each in fields(value)]
-        return not value.__dataclass_params__.frozen or any(held)  # type: ignore[attr-defined] # no public name
+        return not getattr(value, "__dataclass_params__").frozen or any(held)  # noqa: B009 -- of no type
     if isinstance(value, tuple):
         return any(map(changeable, value))
     return isinstance(value, list | set | dict)

@@ -8,22 +8,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field, make_dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Optional
 
 import annotated_types as at
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from lxml import etree
 
 from phloem.config import WireLimits
 from phloem.contract import (
-    Contract,
     Doc,
     Pattern,
     Peer,
@@ -34,11 +30,9 @@ from phloem.contract import (
     usage_instructions,
     xmlify,
 )
-from phloem.contract.plans import Choice, Leaf, Many, OneOf, Plan, Record, Row, Table
 from phloem.errors import ContractError
 from phloem.wire.parsing import Parser
 from phloem.wire.text import is_xml_text
-from support.contracts import TYPES, Typed, records
 
 PARSER = Parser(WireLimits())
 
@@ -89,6 +83,13 @@ class Booked:
 class Find:
     query: Annotated[str, at.MinLen(3)]
     most: Annotated[int, at.Gt(0)] = 10
+
+
+@dataclass
+class Literals:
+    size: Literal["small", "large"]
+    prices: dict[str, Decimal]
+    corner: tuple[float, float]
 
 
 def restaurant() -> tuple[Peer, ...]:
@@ -251,9 +252,10 @@ def lines_of(text: str) -> list[str]:
 
 
 def test_all_members_of_an_enum_are_listed() -> None:
-    many = enum.Enum("Many", {f"M{number}": f"m {number}" for number in range(40)})  # type: ignore[misc] # made here
+    members = {f"M{number}": f"m {number}" for number in range(40)}
+    many: Any = enum.Enum("Many", members)  # type: ignore[misc] # made here
     (line,) = lines_of(card(contract_of(make_dataclass("Payload", [("a", many)]))))
-    assert line == f"- A (required): one of {', '.join(repr(member.value) for member in many)}"
+    assert line == f"- A (required): one of {', '.join(map(repr, members.values()))}"
 
 
 def test_a_class_is_laid_open_once_and_named_after_that() -> None:
@@ -301,7 +303,7 @@ def test_two_classes_of_one_name_are_told_apart() -> None:
 
 def test_an_item_says_its_own_documentation_and_no_other_one_twice() -> None:
     hint = Annotated[list[Annotated[str, Doc("a word")]], Doc("to find it by")]
-    maybe = Annotated[int, at.Ge(2), Doc("how many")] | None
+    maybe = Optional[Annotated[int, at.Ge(2), Doc("how many")]]  # noqa: UP045 -- pyright knows no union of an Annotated
     assert lines_of(card(contract_of(make_dataclass("Payload", [("a", hint), ("b", maybe)])))) == [
         "- A (required): a list of Str elements — to find it by", "  - Str: text — a word",
         "- B (required): exactly one of Int, NoneType — how many",
@@ -370,113 +372,7 @@ def test_the_example_stays_one_line_whatever_its_values_hold() -> None:
     assert len(text.splitlines()) == 5
 
 
-# -- any contract ----------------------------------------------------------------------------------
-
-WORDS = st.text(st.one_of(st.sampled_from(" \n#-—:`é"), st.characters(categories=["L", "N"])), max_size=30)
-
-
-@st.composite
-def documented(draw: st.DrawFn) -> Contract:
-    """A random class, some of whose fields have documentation and defaults."""
-    typed: list[Typed] = draw(st.lists(TYPES, max_size=4))
-    spec: list[Any] = []
-    for number, each in enumerate(typed):
-        hint: Any = Annotated[each.hint, Doc(draw(WORDS))] if draw(st.booleans()) else each.hint
-        if (
-            isinstance(each.hint, type)
-            and not hasattr(each.hint, "__dataclass_fields__")
-            and draw(st.booleans())
-        ):
-            spec.append((f"f_{number}_x", hint, field(default=draw(each.values), kw_only=True)))
-        else:
-            spec.append((f"f_{number}_x", hint))
-    return contract_of(make_dataclass("Payload", [*spec, ("rest", draw(records(TYPES)).hint)]))
-
-
-Tree = list[tuple[str, list[str], Any]]
-
-
-def read_card(text: str) -> Tree:
-    """Back from the card: (tag, what is said of it, what stands inside it)."""
-    root: Tree = []
-    open_: list[tuple[int, Tree]] = [(-1, root)]
-    for line in text.splitlines()[1:]:
-        found = re.fullmatch(r"( *)- (\S+?)(?: \(.*?\))?: (.*)", line)
-        assert found, line
-        while open_[-1][0] >= len(found[1]):
-            open_.pop()
-        inside: Tree = []
-        open_[-1][1].append((found[2], line.split(" — "), inside))
-        open_.append((len(found[1]), inside))
-    return root
-
-
-def expected(plan: Plan, seen: set[type]) -> Iterator[tuple[str, Plan | None, Any]]:
-    match plan:
-        case Record():
-            if plan.cls in seen:
-                return
-            seen.add(plan.cls)
-            for each in plan.fields:
-                yield each.tag, each.plan, list(expected(each.plan, seen))
-        case Many():
-            yield plan.item.tag, plan.item, list(expected(plan.item, seen))
-        case Table():
-            value = list(expected(plan.value, seen))
-            yield "Item", None, [("Key", plan.key, []), ("Val", plan.value, value)]
-        case Row():
-            for tag, item in zip(plan.tags, plan.items, strict=True):
-                yield tag, item, list(expected(item, seen))
-        case OneOf():
-            for tag, member in plan.members.items():
-                yield tag, member, list(expected(member, seen))
-        case _:
-            return
-
-
-def asked_of(plan: Plan | None) -> Iterator[str]:
-    match plan:
-        case Leaf():
-            for word in plan.facets.words():
-                yield word.replace("matching ", "matching `")
-        case Choice():
-            yield from map(repr, plan.values)
-        case Many() | Table():
-            if plan.least:
-                yield f"length at least {plan.least}"
-            if plan.most is not None:
-                yield f"length at most {plan.most}"
-        case _:
-            return
-
-
-def check(shown: Tree, wanted: list[tuple[str, Plan | None, Any]]) -> None:
-    assert [tag for tag, _, _ in shown] == [tag for tag, _, _ in wanted]
-    for (_, said, inside), (_, plan, below) in zip(shown, wanted, strict=True):
-        assert all(word in said[0] for word in asked_of(plan))
-        check(inside, below)
-
-
-@settings(deadline=None, max_examples=300)
-@given(documented())
-def test_a_card_names_every_field_and_constraint_where_it_stands(contract: Contract) -> None:
-    text = card(contract)
-    assert contract._record is not None
-    check(read_card(text), list(expected(contract._record, set())))
-    heads = [line for line in text.splitlines() if line.startswith("- ")]
-    for line, each in zip(heads, contract.fields, strict=True):
-        assert line.startswith(f"- {each.tag} ({'required' if each.required else 'optional'}")
-        assert line.endswith(" ".join(each.doc.split()))
-    assert text == card(contract)
-
-
-@settings(deadline=None, max_examples=150)
-@given(documented())
-def test_the_example_shown_passes_the_xsd_and_comes_back_the_same(contract: Contract) -> None:
-    text = peer_words(Peer(name="a", description="", contracts=(contract,)))
-    (shown,) = [line.removeprefix("Example: ") for line in text.splitlines() if line.startswith("Example: ")]
-    assert contract.encode(contract.read(PARSER.parse(shown))) == contract.example()
-    assert is_xml_text(text)
+# -- what it costs ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cls", [Booking, Cancel, Find, Guest])
@@ -490,10 +386,3 @@ def test_over_typical_payloads_that_is_two_fifths_at_most() -> None:
     contracts = [contract_of(cls) for cls in (Booking, Cancel, Find, Guest, Literals)]
     cards = sum(len(card(each)) + len(each.example()) for each in contracts)
     assert cards <= 0.4 * sum(len(each.xsd_text) + len(each.example()) for each in contracts)
-
-
-@dataclass
-class Literals:
-    size: Literal["small", "large"]
-    prices: dict[str, Decimal]
-    corner: tuple[float, float]

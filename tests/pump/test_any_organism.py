@@ -12,9 +12,11 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phloem.config import Budgets, ListenerConfig
-from phloem.errors import PhloemError
+from phloem.config import Budgets, ListenerConfig, MemoryLimits
+from phloem.errors import PhloemError, TooManyTodos
+from phloem.memory.history import Forgotten
 from phloem.messages import (
+    TODO,
     ConversationState,
     HandlerMetadata,
     HandlerResponse,
@@ -24,6 +26,8 @@ from phloem.messages import (
     SystemError,
 )
 from phloem.organism import Organism
+from phloem.primitives import TodoRegistered, TodoUntil
+from phloem.pump.within import get_context_buffer, get_todo_registry
 from support.auditing import open_audited
 from support.listeners import Ask, Reply
 
@@ -31,6 +35,13 @@ NAMES = ("a", "b", "twin", "twin", "one")
 DEEPEST = 5  # threads below the root
 BUDGETS = Budgets(messages=60, hops=25, depth=DEEPEST)
 HEAD = b'<message xmlns="https://xml-pipeline.org/ns/envelope/v1"><meta><from>x</from><to>a</to></meta>'
+MEMORIES = (
+    MemoryLimits(),
+    MemoryLimits(max_slots_per_thread=1, max_slots_per_conversation=4, max_todos=2, keep_finished=1),
+    MemoryLimits(max_bytes_per_conversation=100, keep_finished=3),
+    MemoryLimits(max_slots_per_thread=2, max_slots_per_conversation=9, on_full="refuse"),
+    MemoryLimits(max_threads=4, max_todos=1),
+)
 
 
 @dataclass
@@ -49,6 +60,10 @@ class World:
     def __init__(self, random: Random) -> None:
         self.random = random
         self.retries = random.choice([0, 0, 1, 2])
+        self.memory = random.choice(MEMORIES)
+        self.failed: dict[str, list[str]] = {}  # message -> todos of its failed attempts
+        self.undone: set[str] = set()
+        self.notified: set[str] = set()  # conversations in which something was told that nobody refuses
         self.running: Counter[str] = Counter()
         self.attempts: Counter[str] = Counter()
         self.busy: Counter[int] = Counter()
@@ -93,14 +108,66 @@ class World:
             self.check("depth holds", deepest <= DEEPEST + 1)
             ended = {outcome.conversation for outcome in self.outcomes}
             self.check("nothing runs of what has ended", metadata.conversation not in ended)
+            opened: list[str] = []
+            self.undone.update(self.failed.pop(message, ()))
             try:
+                self.remember(payload, metadata, opened)
                 await trio.sleep(self.random.choice([0, 0, 0, 1, 2, 20]))
+                self.remember(payload, metadata, opened)
                 return self.answer()
+            except BaseException:
+                self.failed[message] = opened  # undone as soon as that is booked
+                raise
             finally:
                 self.running[thread] -= 1
                 self.busy[listener] -= 1
 
         return handle
+
+    def remember(self, payload: Any, metadata: HandlerMetadata, opened: list[str]) -> None:
+        """Use what a handler may use of memory, and look at it closely."""
+        buffer, todos, random = get_context_buffer(), get_todo_registry(), self.random
+        *before, own = buffer.get_thread()
+        self.check(
+            "a handler finds its own message last",
+            (own.metadata.message_id, own.payload) == (metadata.message_id, payload),
+        )
+        kept = [slot for slot in before if not isinstance(slot.payload, Forgotten)]
+        self.check("threads are bounded", len(kept) <= self.memory.max_slots_per_thread)
+        indexes = [slot.metadata.slot_index for slot in kept] + [own.metadata.slot_index]
+        first = indexes[-1] - len(kept)
+        self.check("a thread's messages have no gap", indexes == list(range(first, indexes[-1] + 1)))
+        gone = sum(slot.payload.count for slot in before if isinstance(slot.payload, Forgotten))
+        self.check("what is forgotten is counted", gone == first)
+        if isinstance(payload, Huh | SystemError | TodoRegistered):
+            self.notified.add(metadata.conversation)
+        if self.memory.on_full == "refuse" and metadata.conversation not in self.notified:
+            self.check("where memory refuses, nothing is forgotten", not gone)
+        ids = [slot.metadata.message_id for slot in buffer.get_conversation()]
+        self.check("each message is kept once", max(Counter(filter(None, ids)).values()) == 1)
+        stats = buffer.get_stats()
+        self.check(
+            "conversations are bounded", stats["total_slots"] <= self.memory.max_slots_per_conversation
+        )
+        mine = [*todos.get_pending_for(), *todos.get_raised_for()]
+        self.check("todos are bounded", len(mine) <= self.memory.max_todos)
+        organism = self.organisms[0]
+        live = {delivery.id for turn in organism._core.live_turns() for delivery in turn.live}
+        for message in self.failed.keys() - live:
+            self.undone.update(self.failed.pop(message))
+        seen = {watcher.id for watcher in organism.todos}
+        self.check("what a failed attempt registered is undone", not seen & self.undone)
+        for _ in range(random.choice([0, 0, 1, 2])):
+            try:
+                opened.append(todos.register(wait_for=random.choice(["Ask", "REPLY", "Unknown"])))
+            except TooManyTodos:
+                self.check("room for todos is given", self.memory.max_todos <= 2)
+        if mine and random.random() < 0.4:
+            self.check(
+                "what is mine can be closed once", todos.close(mine[0].id) and not todos.close(mine[0].id)
+            )
+        elif random.random() < 0.1:
+            todos.close_all_for_thread()
 
     def check(self, claim: str, holds: bool) -> None:
         """What a handler raises is data to the pump, so what it sees is noted here."""
@@ -114,7 +181,8 @@ class World:
                 return HandlerResponse.respond(random.choice([Reply("x"), Ask("x")]))
             case 3 | 4 | 5:
                 targets = random.choices(["a", "b", "twin", "one", "nobody", None], k=random.randint(1, 4))
-                return [HandlerResponse(Ask("x"), to=target) for target in targets]
+                todo = [HandlerResponse(TodoUntil("Reply"), to=TODO)] if random.random() < 0.2 else []
+                return todo + [HandlerResponse(Ask("x"), to=target) for target in targets]
             case 6:
                 return None
             case 7:
@@ -158,6 +226,7 @@ async def live(world: World) -> Organism:
         max_concurrent_handlers=random.choice([1, 2, 20]),
         max_in_flight=random.choice([1, 3, 100]),
         shutdown_grace=random.choice([0, 5, 10_000]),
+        memory=world.memory,
         random=Random(1),
     ) as organism:
         world.organisms.append(organism)
@@ -180,6 +249,10 @@ def check(seed: int) -> tuple[Organism, World]:
             continue
         assert outcome.cause is not None
     assert len(world.outcomes) + 1 == sum(organism._pump.core.ended.values()), "and Boot's"
+    stats = organism.context.get_stats()
+    assert (stats["thread_count"], stats["total_slots"], stats["total_bytes"]) == (0, 0, 0)
+    assert stats["finished"] <= world.memory.keep_finished
+    assert organism.todos == ()
     return organism, world
 
 

@@ -207,7 +207,7 @@ class Batch:
 
 
 def ledger_line(report: ShutdownReport) -> str:
-    """The counts of a report in one line."""
+    """The counts of a report in one line. Boot, which every run begins with, is one of them, and told so."""
     counts = {
         "handled": report.handled,
         "rejected": report.rejected,
@@ -217,7 +217,7 @@ def ledger_line(report: ShutdownReport) -> str:
         "in flight": report.in_flight,
     }
     told = " + ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "handled")
-    return f"{counted(report.accepted, 'delivery', 'deliveries')} = {told}"
+    return f"{counted(report.accepted, 'delivery', 'deliveries')} (Boot included) = {told}"
 
 
 def tell_at_once(text: str) -> None:

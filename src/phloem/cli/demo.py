@@ -8,14 +8,13 @@ organism is ``demo_files/``, and runs with ``phloem run`` as it is.
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from .retyping import phloem_name, typed, typed_path
 from .shell import Settings, common_options, pass_settings
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ async def _show(console: Console, folder: Path) -> None:
     from phloem.organism import open_organism
 
     async with open_organism(folder / "organism.yaml") as organism:
-        names = ", ".join(organism.listeners)
+        names = ", ".join(each.name for each in organism.config.listeners)  # phloem's own are left out
         _say(console, f"An organism of three listeners: {names}.", bold=True)
         _say(console, "\nOne envelope with three payloads. Each goes to whoever takes it:")
         _quote(console, _FAN_OUT)
@@ -89,7 +88,11 @@ async def _show(console: Console, folder: Path) -> None:
         for payload in outcome.payloads:
             _quote(console, encode(payload))
     report = organism.report
-    _say(console, "\nShut down. Every message is accounted for:", bold=True)
+    _say(
+        console,
+        "\nShut down. Every message is accounted for, phloem's own first one, Boot, as well:",
+        bold=True,
+    )
     _say(
         console,
         f"  {report.accepted} accepted = {report.handled} handled + {report.rejected} rejected"
@@ -121,14 +124,4 @@ def _next_command(folder: Path) -> str:
     """A command that works as it is typed: however phloem was started, wherever its files are."""
     files = [os.path.relpath(folder / name) for name in ("organism.yaml", "messages.ndjson")]
     files = [min(each, os.path.abspath(each), key=len) for each in files]
-    return shlex.join([*_own_name(), "run", files[0], "--batch", files[1]])
-
-
-def _own_name() -> list[str]:
-    started = Path(sys.argv[0])
-    if started.name == "__main__.py":
-        return [sys.executable, "-m", "phloem"]
-    found = shutil.which("phloem")
-    if found is not None and os.path.samefile(found, started):
-        return ["phloem"]
-    return [str(started)]
+    return typed([*phloem_name(), "run", typed_path(files[0]), "--batch", typed_path(files[1])])

@@ -1,14 +1,15 @@
 """One piece of input -> one message for the organism, or what is wrong with it. Pure.
 
 Decides what a line of NDJSON may say: ``id``, ``to``, ``type`` and one of ``payload``
-(fields) and ``xml`` (one bare payload). Builds envelopes, never pastes them; whether a
-payload is any good is the organism's to say. For ``batch``.
+(fields) and ``xml`` (one bare payload). phloem's services may be addressed, but only who
+names them means them; what hears from phloem alone is nobody here. Builds envelopes, never
+pastes them; whether a payload is any good is the organism's to say. For ``batch``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Final, Protocol, cast, final
@@ -46,6 +47,10 @@ class Taker(Protocol):
     def name(self) -> str: ...
     @property
     def contracts(self) -> tuple[_Contract, ...]: ...
+    @property
+    def service(self) -> bool: ...
+    @property
+    def private(self) -> bool: ...
 
 
 @final
@@ -84,11 +89,16 @@ class RequestReader:
         self._sender = sender
         self._parser = Parser(limits)
         self._takes: dict[str, dict[str, type]] = {}  # names and tags without case, as routing compares them
-        self._names: list[str] = []
+        self._names: dict[str, str] = {}  # as they are written, by the same
+        self._services: set[str] = set()
         for listener in listeners:
-            if listener.name not in self._names:
-                self._names.append(listener.name)
-            classes = self._takes.setdefault(listener.name.casefold(), {})
+            if listener.private:
+                continue
+            name = listener.name.casefold()
+            self._names.setdefault(name, listener.name)
+            if listener.service:
+                self._services.add(name)
+            classes = self._takes.setdefault(name, {})
             for contract in listener.contracts:
                 classes.setdefault(contract.tag.casefold(), contract.payload_class)
 
@@ -163,24 +173,38 @@ class RequestReader:
         classes = self._classes(to)
         if kind is None and len(classes) == 1:
             return next(iter(classes.values()))
-        if kind is not None and (found := classes.get(kind.rpartition(".")[2].casefold())) is not None:
-            return found
+        if kind is not None:
+            tag = kind.rpartition(".")[2].casefold()
+            found = classes.get(tag)
+            if found is None and to is None:
+                found = self._of(lambda name: name in self._services).get(tag)
+            if found is not None:
+                return found
         told = "nothing" if kind is None else shown(kind)
         code = HuhCode.MISSING_ELEMENT if kind is None else HuhCode.ROUTING
         raise InvalidMessage([Fault(code, "type", told, _one_of(classes))])
 
     def _classes(self, to: str | None) -> dict[str, type]:
-        """What the listener takes, by tag; without one what any of them takes."""
+        """What the listener takes, by tag; without one what any takes that is no service."""
         if to is None:
-            return {tag: kind for classes in self._takes.values() for tag, kind in classes.items()}
+            return self._of(lambda name: name not in self._services)
         if (classes := self._takes.get(to.casefold())) is not None:
             return classes
-        more = ", …" if len(self._names) > _NAMED else ""
-        expected = f"a listener: {', '.join(self._names[:_NAMED])}{more}"
-        for near in get_close_matches(to.casefold(), self._takes, n=1):
-            name = next(each for each in self._names if each.casefold() == near)
-            expected += f"; did you mean {shown(name)}?"
+        own = [told for name, told in self._names.items() if name not in self._services]
+        more = ", …" if len(own) > _NAMED else ""
+        expected = f"a listener: {', '.join(own[:_NAMED])}{more}"
+        for near in get_close_matches(to.casefold(), self._names, n=1):
+            expected += f"; did you mean {shown(self._names[near])}?"
         raise InvalidMessage([Fault(HuhCode.ROUTING, "to", shown(to), expected)])
+
+    def _of(self, wanted: Callable[[str], bool]) -> dict[str, type]:
+        """What the wanted ones of the listeners take, by tag."""
+        return {
+            tag: kind
+            for name, classes in self._takes.items()
+            if wanted(name)
+            for tag, kind in classes.items()
+        }
 
 
 def within(what: str, path: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -71,13 +70,15 @@ def command(
 
 def _found(config: OrganismConfig, name: str) -> list[Listener]:
     """Whom a name means, without case: one, or all broadcast twins. ``x#2`` is the second of them alone."""
+    from difflib import get_close_matches
+
     from phloem.loading.running import running_listeners
     from phloem.primitives import BOOT_LISTENER, SERVICE_LISTENERS
 
     every = running_listeners(config, (BOOT_LISTENER,), SERVICE_LISTENERS)
     folded = name.casefold()
     found = [each for each in every if each.name.casefold() == folded]
-    found = [each for each in every if each.key.casefold() == folded]
+    found = found or [each for each in every if each.key.casefold() == folded]
     if found:
         return found
     names: dict[str, str] = {}

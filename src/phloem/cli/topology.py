@@ -189,10 +189,9 @@ def _out_of_reach(nodes: Sequence[Node], arrows: Arrows) -> tuple[int, ...]:
 def _cycles(nodes: Sequence[Node], arrows: Arrows) -> tuple[Cycle, ...]:
     """What is still a cycle once those with a budget are taken out: it cannot be gone round through them."""
     bounded = [node.has_budget for node in nodes]
+    # One with a budget keeps no arrows of its own, and so is on no way round.
     left = [
-        [target for target in targets if target != source and not bounded[target]]
-        if not bounded[source]
-        else []
+        [] if bounded[source] else [target for target in targets if target != source]
         for source, targets in enumerate(arrows)
     ]
     found = [Cycle(part, _way_round(part[0], left)) for part in _strong_parts(left) if len(part) > 1]

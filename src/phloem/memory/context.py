@@ -83,6 +83,12 @@ class Context:
         if self._count > self._most or self.size > self._most_size:
             self._make_room(record)
 
+    def keep_past(self, thread: Thread, record: Record) -> None:
+        """A message whose thread ends with it: for operators only, and pushes no live one out."""
+        if self._past is not None:
+            record.index = self.next_index(thread)
+            self._remember_past(self._past, record)
+
     def next_index(self, thread: Thread) -> int:
         """Where on its thread the next message will stand."""
         slots: Slots | None = thread.slots
@@ -97,10 +103,11 @@ class Context:
             for record in slots.records:
                 self.size -= record.size
                 if self._past is not None:
-                    self._keep_past(self._past, record)
+                    self._remember_past(self._past, record)
             self._count -= len(slots.records)
             self._forgotten -= slots.forgotten
-            self._past_forgotten += slots.forgotten
+            if self._past is not None:
+                self._past_forgotten += slots.forgotten
             thread.slots = None
 
     def promise(self, thread: Thread, size: int, number: int = 1) -> None:
@@ -120,7 +127,7 @@ class Context:
         """
         slots: Slots | None = None if thread is None else thread.slots
         here = 0 if slots is None else len(slots.records) + slots.promised
-        if thread is not None and here + ahead_here >= self._per_thread:
+        if here + ahead_here >= self._per_thread:
             return f"a thread that remembers {here} of {self._per_thread} messages"
         kept = self._count + self._promised
         if kept + ahead >= self._most:
@@ -168,7 +175,7 @@ class Context:
             if record is not newest:  # which a slow handler may have been given long ago
                 self._forget(threads[record.thread_id].slots)
 
-    def _keep_past(self, past: OrderedDict[int, Record], record: Record) -> None:
+    def _remember_past(self, past: OrderedDict[int, Record], record: Record) -> None:
         past[record.order] = record
         self._past_size += record.size
         while len(past) > 1 and (len(past) > self._most or self._past_size > self._most_size):

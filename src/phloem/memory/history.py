@@ -101,7 +101,7 @@ class Record:
         self.payload = payload if read is None else None
         self.began, self.own_name, self.usage, self.nudge = began, own_name, usage, nudge
         self.order = order
-        self.size = len(text) if text.isascii() else len(text.encode())
+        self.size = utf8_size(text) + utf8_size(nudge)
         self.index = 0  # set where it is appended
 
     @property
@@ -137,10 +137,11 @@ class History(Sequence[BufferSlot]):
     If messages have been forgotten, the first slot holds ``Forgotten`` and says how many.
     """
 
-    __slots__ = ("_forgotten", "_records")
+    __slots__ = ("_at", "_forgotten", "_records")
 
-    def __init__(self, records: Sequence[Record], forgotten: int = 0) -> None:
+    def __init__(self, records: Sequence[Record], forgotten: int = 0, at: int = 0) -> None:
         self._records, self._forgotten = records, forgotten
+        self._at = at if forgotten else -1  # where the marker stands: first, unless a slice turned it round
 
     def __len__(self) -> int:
         return len(self._records) + (self._forgotten > 0)
@@ -150,19 +151,17 @@ class History(Sequence[BufferSlot]):
     @overload
     def __getitem__(self, index: slice) -> History: ...
     def __getitem__(self, index: int | slice) -> BufferSlot | History:
-        marked = self._forgotten > 0
         if isinstance(index, slice):
             places = range(len(self))[index]
-            records = [self._records[place - marked] for place in places if place >= marked]
-            return History(records, self._forgotten if marked and 0 in places else 0)
+            records = [self._record_at(place) for place in places if place != self._at]
+            if self._at in places:
+                return History(records, self._forgotten, places.index(self._at))
+            return History(records)
         place = range(len(self))[index]
-        return self._records[place - marked].slot if place >= marked else self._marker()
+        return self._marker() if place == self._at else self._record_at(place).slot
 
     def __iter__(self) -> Iterator[BufferSlot]:
-        if self._forgotten:
-            yield self._marker()
-        for record in self._records:
-            yield record.slot
+        return (self[place] for place in range(len(self)))
 
     def __repr__(self) -> str:
         return f"<History of {len(self)} slots>"
@@ -187,6 +186,9 @@ class History(Sequence[BufferSlot]):
             return self
         merged = sorted([*self._records, *records], key=lambda record: record.order)
         return History(merged, self._forgotten)
+
+    def _record_at(self, place: int) -> Record:
+        return self._records[place - (0 <= self._at < place)]
 
     def _marker(self) -> BufferSlot:
         first = self._records[0] if self._records else None

@@ -95,11 +95,12 @@ class Todos:
     def __init__(self) -> None:
         self._open: dict[str, _Todo] = {}
         self._by_name: dict[str, dict[str, _Todo]] = {}  # what is awaited, without case -> by id
-        self._unsettled: dict[object, list[_Todo]] = {}
+        self._unsettled: dict[object, dict[str, _Todo]] = {}  # attempt -> what it did, by id
+        self._closing = 0  # closed by attempts that may still fail
 
     def __len__(self) -> int:
         """How many are open."""
-        return len(self._open)
+        return len(self._open) - self._closing
 
     def __iter__(self) -> Iterator[TodoWatcher]:
         return (todo.shown for todo in self._open.values() if todo.closed_by is None)
@@ -117,11 +118,12 @@ class Todos:
         attempt: object,
     ) -> None:
         """Watch for a payload called ``wait_for``, from ``from_listener`` or (empty) from anyone."""
+        name = wait_for.casefold()
         todo = _Todo(id, thread, key, issuer, wait_for, from_listener)
         todo.description, todo.created_at, todo.opened_by = description, created_at, attempt
         self._open[id] = todo
-        self._by_name.setdefault(wait_for.casefold(), {})[id] = todo
-        self._unsettled.setdefault(attempt, []).append(todo)
+        self._by_name.setdefault(name, {})[id] = todo
+        self._unsettled.setdefault(attempt, {})[id] = todo
         thread.todos += 1
 
     def check(self, names: Iterable[str], sender: str) -> None:
@@ -145,9 +147,15 @@ class Todos:
         todo = self._open.get(id)
         if todo is None or todo.key != key or todo.closed_by is not None:
             return None
-        todo.closed_by = attempt
-        self._unsettled.setdefault(attempt, []).append(todo)
-        return todo.shown
+        shown = todo.shown
+        if todo.opened_by is attempt:  # it never was, whether that attempt is kept or undone
+            del self._unsettled[attempt][id]
+            self._forget(todo)
+        else:
+            todo.closed_by = attempt
+            self._closing += 1
+            self._unsettled.setdefault(attempt, {})[id] = todo
+        return shown
 
     def close_all(self, thread: Thread, key: str, attempt: object) -> int:
         """End all of one issuer on one thread; how many there were."""
@@ -157,9 +165,9 @@ class Todos:
     def settle(self, attempt: object, *, keep: bool) -> list[Thread]:
         """An attempt is over: keep what it did, or undo it. The threads that have lost their last todo."""
         idle: list[Thread] = []
-        for todo in self._unsettled.pop(attempt, ()):
+        for todo in self._unsettled.pop(attempt, {}).values():
             if todo.id not in self._open:
-                continue  # registered and closed by it, or gone with its thread
+                continue  # gone with its thread
             if (todo.closed_by if keep else todo.opened_by) is attempt:
                 self._forget(todo)
                 if not todo.thread.todos:
@@ -168,6 +176,7 @@ class Todos:
                 todo.opened_by = None
             else:
                 todo.closed_by = None
+                self._closing -= 1
         return idle
 
     def drop(self, threads: Iterable[Thread]) -> None:
@@ -187,6 +196,7 @@ class Todos:
         if not self._by_name[name]:
             del self._by_name[name]
         todo.thread.todos -= 1
+        self._closing -= todo.closed_by is not None
 
 
 def format_nudge(watchers: Sequence[TodoWatcher]) -> str:

@@ -164,6 +164,7 @@ class Carriers:
             self._settling.abandoned(delivery, delivery.cut)
         elif delivery.attempt <= listener.retries and self.spawn is not None:
             cause = self._cause(delivery, verdict)
+            self._core.memory.settle(delivery, keep=False)
             self.spawn(self._back_off, delivery, cause, name=f"phloem {listener.key} back-off")
         else:
             self._settling.failed(delivery, self._cause(delivery, verdict))
@@ -192,7 +193,6 @@ class Carriers:
         delay = min(listener.retry_max_delay, listener.retry_base_delay * 2.0**doublings)
         delay *= 0.5 + 0.5 * self._random.random()  # jitter: what failed together need not return together
         self._observer.retrying(delivery, cause, delay)
-        self._core.memory.settle(delivery, keep=False)
         slept, delivery.pausing = False, True
         try:
             with trio.CancelScope() as delivery.scope:

@@ -270,6 +270,10 @@ class Conversation:
             self.firsts[listener] = thread
         return thread
 
+    def first_place(self, listener: Listener) -> Thread | Listener | None:
+        """Where a stranger's delivery will stand: a thread, its listener's to come, or a new one."""
+        return None if self.firsts is None else self.firsts.get(listener, listener)
+
 
 def further(trail: Trail | None, hops: int, name: str) -> Trail:
     """The trail one hop on, cut now and then so that it never grows with the conversation."""

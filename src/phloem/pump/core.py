@@ -16,6 +16,7 @@ from phloem.config import Budgets
 from phloem.errors import InternalError
 from phloem.memory.threads import Thread
 from phloem.messages import (
+    SYSTEM,
     Cause,
     Clock,
     ConversationState,
@@ -100,9 +101,9 @@ class Core:
 
     def begin(self, turn: Turn, checked: Sequence[Checked]) -> None:
         """Book a stranger's message: what passed is queued, what did not is rejected with a Huh."""
-        if self.memory.refuses:
-            firsts = turn.conversation.firsts or {}
-            checked = self.memory.admitted(turn.conversation, checked, lambda item: firsts.get(item.listener))
+        if self.memory.refuses and turn.conversation.sender != SYSTEM:
+            place = turn.conversation.first_place
+            checked = self.memory.admitted(turn.conversation, checked, lambda item: place(item.listener))
         passed = [item for item in checked if isinstance(item, Passed)]
         if not self._fits(turn, passed, len(checked)):
             return

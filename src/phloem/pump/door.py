@@ -14,11 +14,13 @@ from typing import Any, Final, final
 
 import trio
 
-from phloem.config import MAX_NAME, Budgets
+from phloem.config import DEFAULT_BUDGETS, MAX_NAME, Budgets
+from phloem.contract import encode, to_element
 from phloem.errors import (
     ConfigurationError,
     ConfigurationFault,
     ConversationFailed,
+    InternalError,
     InvalidMessage,
     MessageRejected,
     NoResponse,
@@ -32,7 +34,7 @@ from phloem.wire.parsing import first_bad_char, printable, quoted
 
 from .conversation import Conversation, Turn
 from .dispatch import callers_context, current_dispatch
-from .pipeline import ORIGINAL, Checked, Refused
+from .pipeline import ORIGINAL, Checked, Passed, Refused
 from .pump import Pump
 
 __all__ = ["Door", "Examine"]
@@ -128,15 +130,20 @@ class Door:
     async def boot(self, payload: Any, to: str) -> None:
         """Send the run's first message, from ``system`` to a listener that nobody else may address.
 
-        Returns when it has been handled; before any stranger comes in, so its seat is free. Checkpoint.
+        Under no limits but phloem's own. Returns when it has been handled. Checkpoint.
         """
-        checked = self._core.pipeline.to_caller(payload, self._core.listeners[to])
+        listener, text = self._core.listeners[to], encode(payload)
+        (contract,) = listener.contracts
+        fresh = Passed(listener, contract, contract.read(to_element(payload)), text)
         await self.take_seat()
-        context = callers_context()
-        turn = self._core.open_conversation(SYSTEM, self._budgets, context, lasting=False).open_turn(None)
-        self._core.begin(turn, [checked])
+        core, context = self._core, callers_context()
+        turn = core.open_conversation(SYSTEM, DEFAULT_BUDGETS, context, lasting=False).open_turn(None)
+        core.begin(turn, [fresh])
         self._pump.carriers.pulse()
-        await self.outcome(turn)
+        outcome = await self.outcome(turn)
+        await trio.lowlevel.checkpoint_if_cancelled()  # what stopped it, if anything did
+        if outcome.state is not ConversationState.COMPLETED:
+            raise InternalError(f"the first message of the run ended {outcome.state}: {outcome.cause}")
 
     def payload(self, payload: Any, to: str | None) -> Examine:
         """Steps 6 and 7 for an object. A class that is no payload is the caller's fault: ContractError."""

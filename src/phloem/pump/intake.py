@@ -3,7 +3,8 @@
 Decides who may enter and when. One seat per live conversation, handed out through a memory
 channel, and none while too many threads live; a long document is parsed aside in a worker
 thread, and holds a pipeline slot while it is. Replies never wait here. Books nothing: a message
-is accepted by the sync stretch that follows the last await in here. The organism's front door and the pump call it.
+is accepted by the sync stretch that follows the last await in here. The organism's front door
+and the pump call it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Intake:
         self._freed, self._census = freed, census
         self._gate = trio.Lock()  # whoever has a seat and waits for threads to end; first come, first served
         self._thinned = trio.Event()
+        self._at_the_gate = 0
         self.parsing = 0  # long documents that hold a slot
         self._readers = 0  # documents that wait for one
         self._quiet = trio.Event()
@@ -66,8 +68,8 @@ class Intake:
 
     @property
     def waiting(self) -> int:
-        """Strangers who wait for a seat."""
-        return self._seats.statistics().tasks_waiting_receive
+        """Strangers who wait for a seat, or with one for threads to end."""
+        return self._seats.statistics().tasks_waiting_receive + self._at_the_gate
 
     @property
     def wanting(self) -> bool:
@@ -88,12 +90,13 @@ class Intake:
                     raise trio.ClosedResourceError
                 return
             await trio.lowlevel.checkpoint()
-            if self._census.full:
+            if self._census.full and not self.closed:
                 raise trio.WouldBlock
             self._seats.receive_nowait()
         except trio.WouldBlock:
             raise WouldDeadlock(
-                "no seat is free, and a handler that waits for one may hold up who has it; forward instead"
+                "no seat is free (or too many threads live), and a handler that waits may hold up who could "
+                "make room; forward instead"
             ) from None
         except trio.ClosedResourceError:
             raise OrganismClosed("the organism takes no more messages") from None
@@ -135,6 +138,7 @@ class Intake:
     async def _wait_for_room(self) -> None:
         """Until fewer threads live than may, seat in hand. Cancelled means: the seat was given back."""
         passed = False
+        self._at_the_gate += 1
         try:
             async with self._gate:
                 while self._census.full and not self.closed:
@@ -146,6 +150,7 @@ class Intake:
                         self._census.thinned = None
                 passed = True
         finally:
+            self._at_the_gate -= 1
             if not passed:
                 self.give_back()
 

@@ -227,7 +227,9 @@ class _Shapes:
     """The shapes of all payloads that this organism takes, for the repairer."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
-        self._shapes = {contract.tag: contract for listener in listeners for contract in listener.contracts}
+        own = [listener for listener in listeners if not listener.private]
+        own.sort(key=lambda listener: not listener.service)  # a user's class wins over phloem's of that name
+        self._shapes = {contract.tag: contract for listener in own for contract in listener.contracts}
 
     def shape_of(self, tag: str) -> Shape | None:
         contract = self._shapes.get(tag)

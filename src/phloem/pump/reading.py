@@ -47,7 +47,7 @@ class ContextView:
         history = self._core.memory.finished(id)
         if history is None:
             raise AccessRefused(
-                f"found the conversation {quoted(id)}, expected a live one or one that is kept (keep_finished)"
+                f"found the conversation {quoted(id)}, expected one that lives or is kept (keep_finished)"
             )
         return history
 
@@ -64,7 +64,7 @@ class ContextView:
         return any(each.threads.lookup(id) is not None for each in self._core.conversations.values())
 
     def get_stats(self) -> dict[str, int]:
-        """``thread_count``, ``total_slots``, ``total_bytes``: of live conversations; ``finished``: kept ones."""
+        """``thread_count``, ``total_slots``, ``total_bytes`` of live conversations; ``finished``: kept."""
         memories = [each.memory for each in self._core.conversations.values() if each.memory is not None]
         return {
             "thread_count": self._core.memory.census.live,

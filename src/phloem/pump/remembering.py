@@ -8,7 +8,7 @@ sync stretches in which it books, and by the dispatch as it enters a handler; ne
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, final
 
@@ -18,10 +18,11 @@ from phloem.memory.context import Context
 from phloem.memory.history import History, Record, utf8_size
 from phloem.memory.threads import Census, Thread
 from phloem.memory.todos import Todos, format_nudge
-from phloem.messages import Clock, Ending, Fault, HuhCode
+from phloem.messages import SYSTEM, Clock, Ending, Fault, HuhCode
 
 from .conversation import Conversation, Delivery
 from .pipeline import Checked, Passed, Pipeline, Refused
+from .routing import Listener
 
 __all__ = ["Remembering"]
 
@@ -66,16 +67,21 @@ class Remembering:
 
         ``with_thread``: its thread ends in the same stretch, and what it remembers would go at once.
         """
-        conversation = delivery.conversation
+        conversation, thread = delivery.conversation, delivery.thread
         if self.refuses:
-            self._context(conversation).promise(delivery.thread, utf8_size(delivery.text), -1)
-        handled = ending is Ending.HANDLED
-        if handled and (not with_thread or self._keeps_past) and delivery.thread.alive:
-            memory = conversation.memory or self._context(conversation)
-            memory.append(delivery.thread, self._record(delivery))
+            self._context(conversation).promise(thread, utf8_size(delivery.text), -1)
+        handled, stamp = ending is Ending.HANDLED, delivery.stamp
         delivery.stamp = 0
         if conversation.todos is not None:
             self.settle(delivery, keep=handled)
+        if handled and thread.alive:
+            # What goes in the same stretch would push out others for nothing.
+            goes = with_thread or not (thread.children or thread.lasting or thread.line or thread.todos)
+            if not goes:
+                memory = conversation.memory or self._context(conversation)
+                memory.append(thread, self._record(delivery, stamp))
+            elif self._keeps_past:
+                self._context(conversation).keep_past(thread, self._record(delivery, stamp))
 
     def settle(self, delivery: Delivery, *, keep: bool) -> None:
         """One attempt is over: what it did to todos stays, or is undone."""
@@ -118,7 +124,7 @@ class Remembering:
     def over(self, conversation: Conversation) -> None:
         """The conversation has ended: its memory is given back, or kept for reading."""
         conversation.threads.end()
-        if self._limits.keep_finished and conversation.memory is not None:
+        if self._keeps_past and conversation.memory is not None and conversation.sender != SYSTEM:
             self._finished[conversation.id] = conversation.memory.conversation(past=True)
             if len(self._finished) > self._limits.keep_finished:
                 self._finished.popitem(last=False)
@@ -145,12 +151,12 @@ class Remembering:
     def thread(self, conversation: Conversation, thread: Thread) -> History:
         """What a live thread remembers, and the message that is being handled there."""
         kept = History(()) if conversation.memory is None else conversation.memory.thread(thread)
-        return kept.joined([each for each in self._running(conversation) if each.thread_id == thread.id])
+        return kept.joined(self._running([thread.occupant]))
 
     def conversation(self, conversation: Conversation, *, past: bool = False) -> History:
         """What a live conversation remembers, and the messages that are being handled there."""
         kept = History(()) if conversation.memory is None else conversation.memory.conversation(past=past)
-        return kept.joined(self._running(conversation))
+        return kept.joined(self._running(each for turn in conversation.turns.values() for each in turn.live))
 
     def finished(self, id: str) -> History | None:
         """A finished conversation, if it is one of the newest ``keep_finished``."""
@@ -164,17 +170,24 @@ class Remembering:
     # -- where a full memory refuses ------------------------------------------------------------
 
     def admitted(
-        self, conversation: Conversation, items: Sequence[Checked], where: Callable[[Passed], Thread | None]
+        self,
+        conversation: Conversation,
+        items: Sequence[Checked],
+        where: Callable[[Passed], Thread | Listener | None],
     ) -> list[Checked]:
-        """The same items, but refused where there is no room. ``where``: the thread; None for a new one."""
+        """The same items, but refused where there is no room.
+
+        ``where``: the thread; None for a new one each, a listener for the one it is to have.
+        """
         context = self._context(conversation)
-        ahead: Counter[Thread | None] = Counter()
+        ahead: Counter[Thread | Listener] = Counter()
         count = size = 0
         found: list[Checked] = []
         for item in items:
             if isinstance(item, Passed):
-                thread, own = where(item), utf8_size(item.text)
-                full = context.full(thread, own, ahead[thread], count, size)
+                place, own = where(item), utf8_size(item.text)
+                thread = place if isinstance(place, Thread) else None
+                full = context.full(thread, own, 0 if place is None else ahead[place], count, size)
                 if full is not None:
                     tag = item.contract.tag
                     fault = Fault(HuhCode.FULL, f"/{tag}", full, ROOM)
@@ -183,7 +196,8 @@ class Remembering:
                         Refused([fault], item.text, tag=tag, listener=item.listener, outbound=outbound)
                     )
                     continue
-                ahead[thread] += 1
+                if place is not None:
+                    ahead[place] += 1
                 count, size = count + 1, size + own
             found.append(item)
         return found
@@ -209,22 +223,22 @@ class Remembering:
             self._readers[contract] = reader
             return reader
 
-    def _running(self, conversation: Conversation) -> list[Record]:
+    def _running(self, deliveries: Iterable[Delivery | None]) -> list[Record]:
         """Messages whose handler is at work now: each will stand last on its thread, if it is handled."""
         records: list[Record] = []
-        for turn in conversation.turns.values():
-            for delivery in turn.live:
-                if delivery.stamp:
-                    record = self._record(delivery)
-                    if conversation.memory is not None:
-                        record.index = conversation.memory.next_index(delivery.thread)
-                    records.append(record)
+        for delivery in deliveries:
+            if delivery is not None and delivery.stamp:
+                record = self._record(delivery, delivery.stamp)
+                memory = delivery.conversation.memory
+                if memory is not None:
+                    record.index = memory.next_index(delivery.thread)
+                records.append(record)
         return records
 
-    def _record(self, delivery: Delivery) -> Record:
+    def _record(self, delivery: Delivery, stamp: int) -> Record:
         listener, contract = delivery.listener, delivery.contract
         return Record(
-            delivery.stamp,
+            stamp,
             delivery.id,
             delivery.thread.id,
             delivery.sender,

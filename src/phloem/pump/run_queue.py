@@ -36,14 +36,19 @@ D = TypeVar("D", bound=Queued)
 
 @final
 class _Share(Generic[D]):
-    """What one conversation has waiting in one line; ``turn`` says since when it waits for its turn."""
+    """What one conversation has waiting in one line; ``order`` says since when it waits for its turn."""
 
-    __slots__ = ("turn", "waiting")
+    __slots__ = ("order", "waiting")
 
-    def __init__(self, turn: int, first: D) -> None:
-        self.turn = turn
+    def __init__(self, order: int, first: D) -> None:
+        self.order = order
         self.waiting: OrderedDict[D, None] = OrderedDict()  # in order of arrival, discarded in O(1)
         self.waiting[first] = None
+
+
+@final
+class _Keys(dict[Any, None]):
+    """The keys of several lines, as a set in order. Not hashable, so it is nobody's key itself."""
 
 
 @final
@@ -52,12 +57,14 @@ class RunQueue(Generic[D]):
 
     def __init__(self, *, depth_first: bool) -> None:
         self._depth_first: Final = depth_first
-        # line -> conversation -> what it has there, ordered by turn: the head is the one that waits
-        # longest. One delivery stands for itself while its turn is still as old as it is: most do
+        # line -> conversation -> what it has there; the head is the one that waits longest for its
+        # turn. One delivery stands for itself while it waits for its turn since it came: most do
         # until they leave, and a share for each would cost more than all the rest of the queue.
         self._lines: dict[Any, OrderedDict[Any, D | _Share[D]]] = {}
+        # conversation -> the key of the line that it waits in, or _Keys if there are several
+        self._where: dict[Any, Any] = {}
         self._lone: D | None = None  # the only one that waits: it needs no line and no turn
-        self._stamp = 0  # counts arrivals and turns in one, so that they compare
+        self._stamp = 0  # one count for arrivals and turns, so that they compare
         self._waiting = 0
 
     def __len__(self) -> int:
@@ -124,14 +131,17 @@ class RunQueue(Generic[D]):
         ((key, line),) = self._lines.items()
         if not has_room(key):
             return None
-        conversation, share = line.popitem(last=False)  # whatever it has left goes to the end
+        conversation, share = line.popitem(last=False)
         if isinstance(share, _Share):
             delivery = share.waiting.popitem(last=self._depth_first)[0]
             if share.waiting:
-                self._stamp = share.turn = self._stamp + 1
-                line[conversation] = share
+                self._stamp = share.order = self._stamp + 1
+                line[conversation] = share  # it has had its turn: it stands last
+            else:
+                del self._where[conversation]
         else:
             delivery = share
+            del self._where[conversation]
         if not line:
             self._lines.clear()
         self._waiting -= 1
@@ -142,18 +152,19 @@ class RunQueue(Generic[D]):
         least = self._stamp + 1
         for key, line in self._lines.items():
             conversation, share = next(iter(line.items()))
-            turn = share.turn if isinstance(share, _Share) else share.order
-            if turn < least and has_room(key):
-                whose, least = conversation, turn
+            if share.order < least and has_room(key):
+                whose, least = conversation, share.order
         if least > self._stamp:
             return None
-        theirs = [line[whose] for key, line in self._lines.items() if whose in line and has_room(key)]
-        heads = [self._head(share) for share in theirs]
+        where = self._where[whose]
+        keys = [key for key in where if has_room(key)] if isinstance(where, _Keys) else [where]
+        heads = [self._head(self._lines[key][whose]) for key in keys]
         # The conversation's oldest (depth-first: newest) in lines that have room.
         pick = max if self._depth_first else min
         delivery = heads[0] if len(heads) == 1 else pick(heads, key=lambda head: head.order)
         self._remove(delivery)
-        self._to_the_end(whose, delivery.line, has_room)
+        if whose in self._where:
+            self._to_the_end(whose, keys)
         return delivery
 
     def _head(self, share: D | _Share[D]) -> D:
@@ -161,17 +172,19 @@ class RunQueue(Generic[D]):
             return share
         return next(reversed(share.waiting) if self._depth_first else iter(share.waiting))
 
-    def _to_the_end(self, whose: Any, served: Any, has_room: Callable[[Any], bool]) -> None:
+    def _to_the_end(self, whose: Any, keys: Sequence[Any]) -> None:
         """It has had its turn: it stands last wherever it might have had it."""
         self._stamp += 1
-        for key, line in self._lines.items():
-            share = line.get(whose)
-            if share is not None and (key is served or has_room(key)):
-                if isinstance(share, _Share):
-                    share.turn = self._stamp
-                else:
-                    line[whose] = _Share(self._stamp, share)
-                line.move_to_end(whose)
+        for key in keys:
+            line = self._lines.get(key)
+            share = None if line is None else line.get(whose)
+            if line is None or share is None:
+                continue
+            if isinstance(share, _Share):
+                share.order = self._stamp
+            else:
+                line[whose] = _Share(self._stamp, share)
+            line.move_to_end(whose)
 
     def _enter(self, delivery: D) -> None:
         lone = self._lone
@@ -180,19 +193,27 @@ class RunQueue(Generic[D]):
             self._enter(lone)
         self._stamp = delivery.order = self._stamp + 1
         self._waiting += 1
-        line = self._lines.get(delivery.line)
+        conversation, key = delivery.conversation, delivery.line
+        line = self._lines.get(key)
         if line is None:
-            line = self._lines[delivery.line] = OrderedDict()
-        share = line.setdefault(delivery.conversation, delivery)
-        if share is delivery:
+            line = self._lines[key] = OrderedDict()
+        share = line.setdefault(conversation, delivery)
+        if share is not delivery:
+            if not isinstance(share, _Share):
+                share = line[conversation] = _Share(share.order, share)
+            share.waiting[delivery] = None
             return
-        if not isinstance(share, _Share):
-            share = line[delivery.conversation] = _Share(share.order, share)
-        share.waiting[delivery] = None
+        where = self._where.setdefault(conversation, key)
+        if where is not key:
+            if isinstance(where, _Keys):
+                where[key] = None
+            else:
+                self._where[conversation] = _Keys.fromkeys((where, key))
 
     def _remove(self, delivery: D) -> None:
-        line = self._lines[delivery.line]
-        share = line[delivery.conversation]
+        conversation, key = delivery.conversation, delivery.line
+        line = self._lines[key]
+        share = line[conversation]
         if isinstance(share, _Share):
             del share.waiting[delivery]
         elif share is not delivery:
@@ -200,6 +221,13 @@ class RunQueue(Generic[D]):
         self._waiting -= 1
         if isinstance(share, _Share) and share.waiting:
             return
-        del line[delivery.conversation]
+        del line[conversation]
         if not line:
-            del self._lines[delivery.line]
+            del self._lines[key]
+        where = self._where[conversation]
+        if isinstance(where, _Keys):
+            del where[key]
+            if len(where) == 1:
+                (self._where[conversation],) = where
+        else:
+            del self._where[conversation]

@@ -6,6 +6,7 @@ before what sent them is closed. Called by the pump when a dispatch has come bac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final, final
 
@@ -44,6 +45,14 @@ class _Plan:
         self.responds = False
         self.unseen = 0  # answers of a service to a listener that takes none
 
+    def sort(self, items: Iterable[Checked], *, at_root: bool) -> None:
+        """Each to its own kind; ``at_root``: what passed is for whoever injected."""
+        for item in items:
+            if isinstance(item, Refused):
+                self.refused.append(item)
+            else:
+                (self.answers if at_root else self.passed).append(item)
+
 
 @final
 class Settling:
@@ -54,10 +63,11 @@ class Settling:
 
     def returned(self, delivery: Delivery, value: Any) -> None:
         """The handler returned. What it sends goes on, or the dispatch has failed."""
-        plan = attempted(self._plan, delivery, value)
-        if isinstance(plan, Raised):
-            self._bad_return(delivery, plan.error)
+        planned = attempted(self._plan, delivery, value)
+        if isinstance(planned, Raised):
+            self._bad_return(delivery, planned.error)
             return
+        plan = self._admitted(delivery, planned)
         if plan.refused:
             self._refusals(delivery, plan)
             return
@@ -118,15 +128,17 @@ class Settling:
         else:
             for response in responses:
                 items += pipeline.from_payload(response.payload, response.to, sender)
-        if self._core.memory.refuses:
+        plan.sort(items, at_root=plan.responds and self._caller(delivery.thread) is None)
+        return plan
+
+    def _admitted(self, delivery: Delivery, plan: _Plan) -> _Plan:
+        """The same plan, without what a full memory refuses. What a service answers always has room."""
+        going = plan.passed or plan.answers
+        if self._core.memory.refuses and going and not delivery.listener.service:
             to = delivery.thread.parent if plan.responds else None
-            items = self._core.memory.admitted(delivery.conversation, items, lambda _: to)
-        at_root = plan.responds and self._caller(delivery.thread) is None
-        for item in items:
-            if isinstance(item, Refused):
-                plan.refused.append(item)
-            else:
-                (plan.answers if at_root else plan.passed).append(item)
+            at_root = bool(plan.answers)
+            plan.passed, plan.answers = [], []
+            plan.sort(self._core.memory.admitted(delivery.conversation, going, lambda _: to), at_root=at_root)
         return plan
 
     def _answers(self, delivery: Delivery, responses: list[HandlerResponse], plan: _Plan) -> list[Checked]:

@@ -18,7 +18,7 @@ from phloem.memory.history import History
 from phloem.memory.threads import Thread
 from phloem.memory.todos import Todos, TodoWatcher, format_nudge
 from phloem.messages import iso_time
-from phloem.wire.parsing import quoted
+from phloem.wire.parsing import first_bad_char, quoted
 
 from .conversation import Conversation, Delivery
 from .dispatch import running_delivery
@@ -105,15 +105,19 @@ class TodoRegistry:
         """
         here = self._here
         thread, key, name = self._owner(thread_id, issuer)
+        if here.delivery.cut is not None or not thread.alive:
+            raise NoDispatch(f"found the dispatch of {here.delivery.id} cut, expected one that goes on")
         sender = from_listener or ""
         for what, text, least, most in (
             ("wait_for", wait_for, 1, MAX_NAME),
             ("from_listener", sender, 0, MAX_NAME),
             ("description", description, 0, LONGEST_DESCRIPTION),
         ):
-            if not least <= len(text) <= most:
+            given: object = text  # code without types hands in anything
+            if not isinstance(given, str) or not least <= len(given) <= most or first_bad_char(given):
                 raise ValueError(
-                    f"{what}: found {quoted(repr(text))}, expected a text of {least} to {most} characters"
+                    f"{what}: found {quoted(repr(given))}, expected a text of {least} to {most} characters "
+                    "that XML allows"
                 )
         memory, conversation = here.memory, here.conversation
         todos = memory.todos_of(conversation)

@@ -37,16 +37,16 @@ class Done:
 
 
 async def assist(payload: Errand | Fetched, metadata: HandlerMetadata) -> HandlerResponse:
-    """Leaves a todo with the errand; ``metadata.todo_nudge`` speaks of it once the item has come."""
+    """Leaves a todo for the time when the item is here; then its nudge says what was to be done."""
     todos = get_todo_registry()
     if isinstance(payload, Errand):
         todos.register(wait_for="Fetched", from_listener="runner", description=payload.then)
         return HandlerResponse(Fetch(payload.item), to="runner")
-    history = [str(slot.payload) for slot in get_context_buffer().get_thread()]
-    text = model(history, metadata.todo_nudge)
     for todo in todos.get_raised_for():
         todos.close(todo.id)
-    return HandlerResponse.respond(Done(text))
+    thread = get_context_buffer().get_thread()
+    history = [f"{slot.metadata.payload_type} from {slot.metadata.from_id}" for slot in thread]
+    return HandlerResponse.respond(Done(model(history, metadata.todo_nudge)))
 
 
 async def fetch(payload: Fetch, metadata: HandlerMetadata) -> HandlerResponse:
@@ -54,6 +54,6 @@ async def fetch(payload: Fetch, metadata: HandlerMetadata) -> HandlerResponse:
 
 
 def model(history: list[str], nudge: str) -> str:
-    """Stands in for a language model, which reads the same: what happened, and the reminder."""
-    reminders = [line for line in nudge.splitlines() if line.startswith("- ")]
-    return "\n".join([*history, *reminders])
+    """Stands in for a language model, which would read the same: what has happened, and the nudge."""
+    reminders = [line.partition(": ")[2] for line in nudge.splitlines() if line.startswith("- ")]
+    return f"{', '.join(history)}; now {' and '.join(reminders) or 'nothing'}"

@@ -1,80 +1,31 @@
-"""``phloem init``: what it makes runs, is tested, and never costs anybody a file."""
+"""``phloem init``: what it makes runs as it is, is tested, and is as good as its word."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import resource
 import shlex
-import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from phloem.cli import init
-
-TEMPLATES = ("minimal", "pipeline", "todo")
-FILES = {"organism.yaml", "handlers.py", "test_organism.py", "README.md", ".env.example", "messages.ndjson"}
-SOURCE = Path(init.__file__).with_name("templates")
-BIN = str(Path(sys.executable).parent)
-LONGEST = 60  # seconds; nothing here takes ten
-
-
-def bare(command: list[str], folder: Path, **more: Any) -> subprocess.CompletedProcess[str]:
-    """A command in an environment that knows the way to phloem and nothing else."""
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env={"PATH": BIN},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-        check=False,
-        **more,
-    )
-
-
-def made(folder: Path, *arguments: str, **more: Any) -> str:
-    done = bare(["phloem", "init", *arguments], folder, **more)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
-def next_commands(out: str) -> list[str]:
-    return [line.strip() for line in out.splitlines() if line.startswith("  ")]
-
-
-def snapshot(folder: Path) -> dict[str, bytes | None]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-        if "__pycache__" not in path.parts
-    }
-
-
-def refused(folder: Path, *arguments: str, **more: Any) -> str:
-    """What is said on stderr; nothing at all has changed."""
-    before = snapshot(folder)
-    done = bare(["phloem", "init", *arguments], folder, **more)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("phloem: ")
-    assert "Traceback" not in done.stderr
-    assert snapshot(folder) == before
-    return done.stderr
-
+from support.beginnings import BIN, FILES, SOURCE, TEMPLATES, bare, made, next_commands, snapshot
 
 # -- what it makes -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
-@pytest.mark.parametrize("name", ["desk", "my 'own' $HOME; desk", "-x", "-", "deep/er/desk", "desk/"])
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        *((template, "desk") for template in TEMPLATES),
+        *(("minimal", name) for name in ("my 'own' $HOME; desk", "-x", "-", "deep/er/desk", "desk/")),
+    ],
+)
 def test_both_commands_work_as_they_are_printed(tmp_path: Path, template: str, name: str) -> None:
     run, test = next_commands(made(tmp_path, "--template", template, "--", name))
     ran = bare(["/bin/sh", "-c", run], tmp_path)
@@ -224,8 +175,7 @@ def organisms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("stand", [".", "todo", "/"])
-@pytest.mark.parametrize("trio_mode", ["true", "false"])
+@pytest.mark.parametrize(("stand", "trio_mode"), [(".", "true"), ("todo", "false"), ("/", "true")])
 def test_pytest_takes_all_of_them_in_one_run(organisms: Path, stand: str, trio_mode: str) -> None:
     options = [
         "-W",
@@ -291,171 +241,6 @@ def test_a_handler_that_hangs_fails_its_test_at_once(tmp_path: Path) -> None:
     done = bare(["python", "desk/test_organism.py"], tmp_path)  # its deadline is 300 seconds, ours 60
     assert done.returncode == 1
     assert "ConversationFailed" in done.stderr
-
-
-# -- what is there already -----------------------------------------------------------------
-
-
-def test_nothing_is_overwritten_and_every_file_in_the_way_is_named(tmp_path: Path) -> None:
-    folder = tmp_path / "desk"
-    folder.mkdir()
-    (folder / "handlers.py").write_text("mine")
-    (folder / "README.md").symlink_to("nowhere")
-    said = refused(tmp_path, "desk")
-    assert "NAME desk: handlers.py, README.md are there already; --force overwrites them" in said
-    (folder / "README.md").unlink()
-    assert "handlers.py is there already; --force overwrites it\n" in refused(tmp_path, "desk")
-
-
-def test_other_files_of_the_folder_are_left_alone_with_and_without_force(tmp_path: Path) -> None:
-    folder = tmp_path / "desk"
-    folder.mkdir()
-    others = {".env": "KEY=secret", "notes.txt": "mine", ".handlers.py.swp": "mine"}
-    for name, text in others.items():
-        (folder / name).write_text(text)
-    made(tmp_path, "desk", "--template", "todo")
-    (folder / "handlers.py").write_text("mine")
-    made(tmp_path, "desk", "--force")
-    assert snapshot(folder).keys() == FILES | others.keys()
-    assert {name: (folder / name).read_text() for name in others} == others
-    assert (folder / "handlers.py").read_bytes() == (SOURCE / "minimal" / "handlers.py").read_bytes()
-
-
-def test_force_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
-    (tmp_path / "shared.py").write_text("mine")
-    (tmp_path / "desk").mkdir()
-    (tmp_path / "desk" / "handlers.py").symlink_to("../shared.py")
-    made(tmp_path, "desk", "--force")
-    assert (tmp_path / "shared.py").read_text() == "mine"
-    assert not (tmp_path / "desk" / "handlers.py").is_symlink()
-
-
-def test_force_replaces_no_folder_and_then_no_file_either(tmp_path: Path) -> None:
-    made(tmp_path, "desk", "--template", "todo")
-    (tmp_path / "desk" / "messages.ndjson").unlink()
-    (tmp_path / "desk" / "messages.ndjson").mkdir()
-    assert "desk/messages.ndjson: Is a directory" in refused(tmp_path, "desk", "--force")
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("", "an empty text"),
-        ("/", "an empty text"),
-        ("desk ", "ends with a space"),
-        ("a\nb", "U+000A"),
-        ("x" * 129, "129 characters"),
-        ("in/\x7f", "U+007F"),
-        ("file", "NAME file: there is a file of that name"),
-        ("file/", "NAME file/: there is a file of that name"),
-        ("link", "NAME link: there is a file of that name"),
-        ("file/desk", "file/desk: Not a directory"),
-        ("🌱" * 100, "File name too long"),
-    ],
-)
-def test_a_name_that_can_be_none_is_refused(tmp_path: Path, name: str, said: str) -> None:
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "link").symlink_to("nowhere")
-    assert said in refused(tmp_path, name)
-
-
-def test_an_unknown_template_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    said = refused(tmp_path, "desk", "--template", "agents")
-    assert all(repr(template) in said for template in TEMPLATES)
-
-
-def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
-    folder = tmp_path / "shut"
-    folder.mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
-    if os.access(folder, os.W_OK):
-        pytest.skip("needs to run as another user than root, whom no mode stops")
-    assert "shut/organism.yaml: Permission denied" in refused(tmp_path, "shut")
-    assert "shut/desk: Permission denied" in refused(tmp_path, "shut/desk")
-
-
-@pytest.mark.parametrize("arguments", [("new",), ("deep/er/new",), ("there",), ("old", "--force")])
-def test_a_disk_that_is_full_half_way_leaves_all_as_it_was(
-    tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
-    made(tmp_path, "old", "--template", "todo")
-    (tmp_path / "there").mkdir()
-    size = (SOURCE / "minimal" / "organism.yaml").stat().st_size + 100  # the first file fits, the second not
-
-    def nearly_full() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    said = refused(tmp_path, *arguments, preexec_fn=nearly_full)
-    assert said == f"phloem: {arguments[0]}/handlers.py: File too large\n"
-
-
-# -- what no subprocess can bring about ------------------------------------------------------
-
-
-def failing(method: str, file: str, error: BaseException) -> Callable[..., Any]:
-    """``Path.method``, which fails for one file and its draft."""
-    right = getattr(Path, method)
-
-    def wrong(self: Path, *arguments: Any, **more: Any) -> Any:
-        if file in self.name:
-            raise error
-        return right(self, *arguments, **more)
-
-    return wrong
-
-
-@pytest.mark.parametrize("method", ["open", "touch", "replace"])
-@pytest.mark.parametrize("error", [OSError(5, "broken"), KeyboardInterrupt()])
-def test_whatever_stops_it_nothing_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, error: BaseException
-) -> None:
-    monkeypatch.setattr(Path, method, failing(method, "README.md", error))
-    contents = init._contents("minimal", "desk")
-    with pytest.raises(type(error)) as raised:
-        init._write(tmp_path / "a" / "desk", contents, force=False)
-    if isinstance(raised.value, OSError):
-        assert raised.value.filename == str(tmp_path / "a" / "desk" / "README.md")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_that_came_meanwhile_is_not_overwritten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    right = Path.touch
-
-    def raced(self: Path, **more: Any) -> None:
-        if self.name == "README.md":
-            self.write_text("theirs")
-        right(self, **more)
-
-    monkeypatch.setattr(Path, "touch", raced)
-    with pytest.raises(FileExistsError):
-        init._write(tmp_path / "desk", init._contents("minimal", "desk"), force=False)
-    assert snapshot(tmp_path / "desk") == {"README.md": b"theirs"}
-
-
-def test_what_force_cannot_take_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in FILES:
-        (tmp_path / name).write_text("mine")
-    monkeypatch.setattr(Path, "replace", failing("replace", "test_organism.py", OSError(5, "broken")))
-    with pytest.raises(init.click.ClickException) as raised:
-        init._write(tmp_path, init._contents("minimal", "desk"), force=True)
-    assert raised.value.message.endswith(
-        "test_organism.py: broken; overwritten before it: organism.yaml, handlers.py"
-    )
-    mine = {path.name for path in tmp_path.iterdir() if path.read_text() == "mine"}
-    assert mine == FILES - {"organism.yaml", "handlers.py"}
-    assert snapshot(tmp_path).keys() == FILES
-
-
-def test_a_name_that_leads_out_of_a_folder_that_is_not_there_removes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.setattr(Path, "open", failing("open", "organism.yaml", OSError(5, "broken")))
-    with pytest.raises(OSError, match="broken"):
-        init._write(here / "new" / "..", init._contents("minimal", "desk"), force=False)
-    assert list(here.iterdir()) == []
 
 
 # -- the wheel -----------------------------------------------------------------------------

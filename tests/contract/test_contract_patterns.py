@@ -102,3 +102,9 @@ def test_a_pattern_means_the_full_text(pattern: str, fits: str, not_: str) -> No
     assert not regex.fullmatch(not_)
     assert schema_takes(xsd, fits)
     assert not schema_takes(xsd, not_)
+
+
+@pytest.mark.parametrize("pattern", ["\ud800", "a\x00b", "[\ufffe]", "a|\x1b"])
+def test_a_character_that_no_text_can_have_is_refused_by_name(pattern: str) -> None:
+    with pytest.raises(BadPattern, match="a character that XML cannot carry"):
+        translate(pattern)

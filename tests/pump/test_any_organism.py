@@ -139,12 +139,14 @@ class World:
         self.check("a thread's messages have no gap", indexes == list(range(first, indexes[-1] + 1)))
         gone = sum(slot.payload.count for slot in before if isinstance(slot.payload, Forgotten))
         self.check("what is forgotten is counted", gone == first)
+        whole = list(buffer.get_conversation())
+        ids = [slot.metadata.message_id for slot in whole]
+        self.check("each message is kept once", max(Counter(filter(None, ids)).values()) == 1)
         if isinstance(payload, Huh | SystemError | TodoRegistered):
             self.notified.add(metadata.conversation)
         if self.memory.on_full == "refuse" and metadata.conversation not in self.notified:
-            self.check("where memory refuses, nothing is forgotten", not gone)
-        ids = [slot.metadata.message_id for slot in buffer.get_conversation()]
-        self.check("each message is kept once", max(Counter(filter(None, ids)).values()) == 1)
+            lost = [slot for slot in whole if isinstance(slot.payload, Forgotten)]
+            self.check("where memory refuses, nothing is forgotten", not lost)
         stats = buffer.get_stats()
         self.check(
             "conversations are bounded", stats["total_slots"] <= self.memory.max_slots_per_conversation

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from threading import get_ident
 from typing import Any, Final, final
 
 from phloem.config import MemoryLimits, OnFull
@@ -40,6 +41,7 @@ class Remembering:
         self._readers: dict[Contract, Callable[[str], Any] | None] = {}
         self._finished: OrderedDict[str, History] = OrderedDict()
         self.census = Census(limits.max_threads)
+        self.os_thread = get_ident()  # the one that the organism runs in
 
     # -- as a message lives -------------------------------------------------------------------
 

@@ -8,9 +8,8 @@ pump has set for it. Called by handlers; sync, never a checkpoint.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import get_ident
 from typing import Any, Final, final
-
-import trio
 
 from phloem.config import MAX_NAME
 from phloem.errors import AccessRefused, NoDispatch, TooManyTodos
@@ -44,14 +43,14 @@ class _Here:
     """One attempt of one dispatch, for as long as it runs."""
 
     def __init__(self) -> None:
-        found = running_delivery() if trio.lowlevel.in_trio_run() else None
-        if found is None or not found.stamp:
+        found = running_delivery()
+        if found is None or not found.stamp or not _in_its_thread(found):
             raise NoDispatch("found no running handler, expected to be called by one, in its own thread")
         self._delivery, self._stamp = found, found.stamp
 
     @property
     def delivery(self) -> Delivery:
-        if self._delivery.stamp != self._stamp or not trio.lowlevel.in_trio_run():
+        if self._delivery.stamp != self._stamp or not _in_its_thread(self._delivery):
             raise NoDispatch(
                 f"found the dispatch of {self._delivery.id} over, or another thread; expected to be used by "
                 "its own handler while it runs"
@@ -64,9 +63,7 @@ class _Here:
 
     @property
     def memory(self) -> Remembering:
-        core: Any = self.conversation.core
-        memory: Remembering = core.memory
-        return memory
+        return _memory_of(self.delivery)
 
     def thread(self, id: str | None) -> Thread:
         """The live thread of that id, in this conversation; None for the running one."""
@@ -77,6 +74,17 @@ class _Here:
         if thread is None:
             raise AccessRefused(f"found the thread {quoted(str(id))}, expected one of this conversation")
         return thread
+
+
+def _memory_of(delivery: Delivery) -> Remembering:
+    core: Any = delivery.conversation.core
+    memory: Remembering = core.memory
+    return memory
+
+
+def _in_its_thread(delivery: Delivery) -> bool:
+    """Memory is read and written between checkpoints, so never from another thread."""
+    return get_ident() == _memory_of(delivery).os_thread
 
 
 @final
@@ -114,7 +122,11 @@ class TodoRegistry:
             ("description", description, 0, LONGEST_DESCRIPTION),
         ):
             given: object = text  # code without types hands in anything
-            if not isinstance(given, str) or not least <= len(given) <= most or first_bad_char(given):
+            if (
+                not isinstance(given, str)
+                or not least <= len(given) <= most
+                or first_bad_char(given) is not None
+            ):
                 raise ValueError(
                     f"{what}: found {quoted(repr(given))}, expected a text of {least} to {most} characters "
                     "that XML allows"

@@ -231,17 +231,19 @@ async def test_answers_stand_at_the_root_too() -> None:
     async def twice(payload: Ask, metadata: HandlerMetadata) -> list[HandlerResponse]:
         return [HandlerResponse.respond(Reply("1")), HandlerResponse.respond(Reply("2"))]
 
-    async with open_audited(listener("twice", Ask, twice)) as organism:
-        async with organism.open_conversation(sender="console") as own:
-            receipt = await own.send(Ask("x"), to="twice")
-            await organism.wait(receipt)
-            root = organism.context.get_thread(receipt.thread)
-            assert texts(root) == ["1", "2"]
-            for index, slot in enumerate(root):
-                told = slot.metadata
-                assert (told.from_id, told.to_id, told.slot_index) == ("twice", "console", index)
-                assert (told.thread_id, told.payload_type) == (receipt.thread, "Reply")
-            assert texts(organism.context.get_conversation(own.id)) == ["x", "1", "2"]
+    async with (
+        open_audited(listener("twice", Ask, twice)) as organism,
+        organism.open_conversation(sender="console") as own,
+    ):
+        receipt = await own.send(Ask("x"), to="twice")
+        await organism.wait(receipt)
+        root = organism.context.get_thread(receipt.thread)
+        assert texts(root) == ["1", "2"]
+        for index, slot in enumerate(root):
+            told = slot.metadata
+            assert (told.from_id, told.to_id, told.slot_index) == ("twice", "console", index)
+            assert (told.thread_id, told.payload_type) == (receipt.thread, "Reply")
+        assert texts(organism.context.get_conversation(own.id)) == ["x", "1", "2"]
 
 
 async def test_what_ended_threads_were_told_is_gone_for_handlers() -> None:
@@ -249,10 +251,12 @@ async def test_what_ended_threads_were_told_is_gone_for_handlers() -> None:
 
     async def front(payload: Ask | Reply, metadata: HandlerMetadata) -> HandlerResponse:
         wholes.append(texts(get_context_buffer().get_conversation()))
-        return HandlerResponse.respond(payload) if isinstance(payload, Reply) else HandlerResponse(payload)
+        if isinstance(payload, Ask):
+            return HandlerResponse(payload, to="middle")
+        return HandlerResponse.respond(payload)
 
     keeps = MemoryLimits(keep_finished=5)
-    chain = [listener("front", [Ask, Reply], front, peers=("middle",)), step("middle", "back"), BACK]
+    chain = [listener("front", [Ask, Reply], front), step("middle", "back"), BACK]
     async with open_audited(*chain, memory=keeps) as organism:
         await organism.ask(Ask("x"), to="front")
     assert wholes == [["x"], ["x", "x"]], "its own two; what middle and back heard has ended"

@@ -41,8 +41,8 @@ class _Length:
 class Boot:
     """The first message of every run."""
 
-    organism_name: str
-    timestamp: Annotated[str, Doc("when the run began, ISO 8601, UTC")]
+    organism_name: Annotated[str, Doc("the organism's name, e.g. hello-world")]
+    timestamp: Annotated[str, Doc("when the run began, ISO 8601, UTC, e.g. 2031-05-17T09:30:00.000000Z")]
     listener_count: Annotated[int, Doc("all listeners, phloem's own included")]
 
 
@@ -51,11 +51,15 @@ class Boot:
 class TodoUntil:
     """Be reminded once a message of a certain kind has come."""
 
-    wait_for: Annotated[str, _Length(1, MAX_NAME), Doc("the name of the payload that is awaited")]
+    wait_for: Annotated[
+        str, _Length(1, MAX_NAME), Doc("the name of the awaited payload, e.g. ShoutedResponse")
+    ]
     from_listener: Annotated[
-        str, _Length(0, MAX_NAME), Doc("the listener it must come from; empty: from anyone")
+        str, _Length(0, MAX_NAME), Doc("whom it must come from, if not from anyone, e.g. shouter")
     ] = ""
-    description: Annotated[str, _Length(0, LONGEST_DESCRIPTION), Doc("what is to be done then")] = ""
+    description: Annotated[
+        str, _Length(0, LONGEST_DESCRIPTION), Doc("what to do then, e.g. pass the shout on")
+    ] = ""
 
 
 @xmlify
@@ -73,7 +77,9 @@ class TodoRegistered:
 class TodoComplete:
     """Close a todo."""
 
-    id: Annotated[str, Doc("the id of the todo, as it was given when it was registered")]
+    id: Annotated[
+        str, Doc("the todo's id, from TodoRegistered or the note, e.g. 6f1b5c2e0d4a4b7e9c358a2f41-3")
+    ]
 
 
 @xmlify

@@ -16,6 +16,17 @@ import yaml
 
 from support.beginnings import BIN, FILES, SOURCE, TEMPLATES, bare, made, next_commands, snapshot
 
+
+@pytest.fixture(scope="module")
+def organisms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of each template, and two of one."""
+    folder = tmp_path_factory.mktemp("organisms")
+    for template in TEMPLATES:
+        made(folder, template, "--template", template)
+    made(folder, "with space.and.dots")
+    return folder
+
+
 # -- what it makes -------------------------------------------------------------------------
 
 
@@ -107,42 +118,50 @@ def test_the_env_example_is_a_good_env(tmp_path: Path, template: str) -> None:
     assert bare(["phloem", "check", "desk/organism.yaml"], tmp_path).returncode == 0
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
-def test_type_checkers_have_nothing_to_say(tmp_path: Path, template: str) -> None:
-    made(tmp_path, "desk", "--template", template)
+def test_type_checkers_have_nothing_to_say(organisms: Path, tmp_path: Path) -> None:
     mypy = pytest.importorskip("mypy.api", reason="needs the group 'check' installed")
-    found = mypy.run(
-        [
-            "--strict",
-            f"--cache-dir={tmp_path / 'cache'}",
-            *("--config-file=", str(tmp_path / "desk" / "handlers.py")),
-            str(tmp_path / "desk" / "test_organism.py"),
-        ]
-    )
+    files = [
+        str(organisms / each / name) for each in TEMPLATES for name in ("handlers.py", "test_organism.py")
+    ]
+    options = ["--strict", "--explicit-package-bases", "--config-file=", f"--cache-dir={tmp_path}"]
+    found = mypy.run([*options, *files])
     assert found[2] == 0, found[0]
 
 
 def test_the_name_of_the_organism_is_the_last_part_of_the_path(tmp_path: Path) -> None:
-    names = [
+    name = "a: 'b' # \"c\" \\d 🌱"
+    made(tmp_path, f"in/{name}")
+    checked = bare(["phloem", "check", f"in/{name}/organism.yaml"], tmp_path)
+    assert checked.stdout.startswith(f"{name}: 1 listener")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
         "true",
         "No",
         "0x10",
-        "a: 'b' # \"c\" \\d",
-        "🌱 Grüße",
+        "12",
+        "1e3",
         "[x]",
         "&x",
-        "1e3",
         "~",
-        "plain-name",
+        "Grüße",
         "y",
-    ]
-    for name in names:
-        made(tmp_path, f"in/{name}")
-        text = (tmp_path / "in" / name / "organism.yaml").read_text("utf-8")
-        assert yaml.safe_load(text)["organism"]["name"] == name
-        checked = bare(["phloem", "check", f"in/{name}/organism.yaml"], tmp_path)
-        assert checked.stdout.startswith(f"{name}: 1 listener")
-    assert "  name: plain-name\n" in (tmp_path / "in" / "plain-name" / "organism.yaml").read_text()
+        "null",
+        "a-1",
+        "a_b.c",
+        "-",
+        "\ufeff",
+    ],
+)
+def test_any_name_is_a_text_in_yaml(name: str) -> None:
+    written = init._contents("minimal", name)["organism.yaml"]
+    assert yaml.safe_load(written)["organism"] == {"name": name}
+
+
+def test_a_plain_name_stands_there_without_quotes() -> None:
+    assert b"\n  name: order-desk\n" in init._contents("minimal", "order-desk")["organism.yaml"]
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -157,22 +176,18 @@ def test_only_the_name_differs_from_the_template(tmp_path: Path, template: str) 
     assert {path.name for path in (SOURCE / template).iterdir() if path.is_file()} == FILES
 
 
+def test_help_tells_each_template(tmp_path: Path) -> None:
+    done = bare(["phloem", "init", "--help"], tmp_path)
+    assert done.returncode == 0
+    assert all(f"\n  {template} " in done.stdout for template in TEMPLATES)
+
+
 def test_quiet_says_nothing(tmp_path: Path) -> None:
     assert made(tmp_path, "desk", "--quiet") == ""
     assert snapshot(tmp_path / "desk").keys() == FILES
 
 
 # -- the generated test --------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def organisms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One of each template, and two of one."""
-    folder = tmp_path_factory.mktemp("organisms")
-    for template in TEMPLATES:
-        made(folder, template, "--template", template)
-    made(folder, "with space.and.dots")
-    return folder
 
 
 @pytest.mark.parametrize(("stand", "trio_mode"), [(".", "true"), ("todo", "false"), ("/", "true")])

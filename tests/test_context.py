@@ -309,13 +309,13 @@ async def test_views_are_safe_to_hold_after_everything_has_ended() -> None:
             await own.ask(Ask("x"), to="back")
             history = view.get_conversation(own.id)
             thread = view.get_thread(history[0].metadata.thread_id)
-            assert view.conversations == (own.id,)
+            assert list(view.conversations) == [own.id]
             assert view.thread_exists(history[0].metadata.thread_id)
         left = await organism.send(Note("cut"), to="hang")
         await organism.shutdown(0)
     assert texts(history) == ["x", "x"]
     assert texts(thread) == ["x"]
-    assert view.conversations == ()
+    assert list(view.conversations) == []
     assert view.get_stats() == {"thread_count": 0, "total_slots": 0, "total_bytes": 0, "finished": 0}
     for id in (own.id, left.conversation, "", "no-such"):
         with pytest.raises(AccessRefused):

@@ -20,8 +20,6 @@ from support.listeners import BACK, Ask, Note, Reply, drop, echo, listener
 from support.sweeping import AtStep, Recorder, assert_nothing_is_remembered
 from support.wire import message
 
-REAL_BOOT = Boot
-
 
 class Own:
     """A listener's own classes, called as ours are."""
@@ -41,16 +39,11 @@ class Dispatches(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[tuple[str, str, Any]] = []
-        self.events: list[str] = []
 
     def note_dispatch(self, delivery: Any) -> None:
         self.seen.append((delivery.sender, delivery.listener.key, delivery.payload))
 
-    def note_phase(self, phase: str) -> None:
-        self.events.append(f"{phase} {len(self.seen)}")
-
     dispatched = note_dispatch
-    phase = note_phase
 
 
 class Still:
@@ -245,7 +238,7 @@ async def test_phloems_own_boot_is_sent_where_the_listeners_have_another() -> No
     recorder = Dispatches()
     config = OrganismConfig("x", [listener("own", Own.Boot, echo)])
     async with open_organism(config, observer=recorder):
-        assert [(key, type(payload)) for _, key, payload in recorder.seen] == [("system.boot", REAL_BOOT)]
+        assert [(key, type(payload)) for _, key, payload in recorder.seen] == [("system.boot", Boot)]
 
 
 @pytest.mark.parametrize("own", [Own.Boot, Own.TodoUntil])

@@ -1,4 +1,4 @@
-"""The todo listeners: everyone may address them, they act for their caller, nobody need hear their answers."""
+"""The todo listeners: everyone may address them, they act for their caller, nobody need hear them."""
 
 from __future__ import annotations
 

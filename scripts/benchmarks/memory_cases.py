@@ -7,7 +7,7 @@ what they cost and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 from unittest import mock
 
@@ -40,8 +40,9 @@ def without_memory() -> Iterator[None]:
     def nothing(*_: Any, **__: Any) -> str:
         return ""
 
-    calls = {name: nothing for name in ("accepted", "entering", "ended", "settle", "answered", "forget")}
-    with mock.patch.multiple(Remembering, **calls):
+    with ExitStack() as patches:
+        for name in ("accepted", "entering", "ended", "settle", "answered", "forget"):
+            patches.enter_context(mock.patch.object(Remembering, name, nothing))
         yield
 
 

@@ -91,7 +91,7 @@ class TodoClosed:
     was_raised: bool
 
 
-async def boot(payload: Boot, metadata: HandlerMetadata) -> None:
+async def boot(payload: Boot, metadata: HandlerMetadata) -> None:  # noqa: ASYNC124 - all handlers are
     """Tells the log. Not a checkpoint."""
     logging.getLogger("phloem").info(
         "%s is up since %s, with %d listeners",
@@ -101,7 +101,7 @@ async def boot(payload: Boot, metadata: HandlerMetadata) -> None:
     )
 
 
-async def todo(payload: TodoUntil, metadata: HandlerMetadata) -> HandlerResponse:
+async def todo(payload: TodoUntil, metadata: HandlerMetadata) -> HandlerResponse:  # noqa: ASYNC124
     """Registers a todo for whoever asks. Not a checkpoint."""
     id = get_todo_registry().register(
         metadata.thread_id, metadata.from_id, payload.wait_for, payload.from_listener, payload.description
@@ -109,7 +109,7 @@ async def todo(payload: TodoUntil, metadata: HandlerMetadata) -> HandlerResponse
     return HandlerResponse.respond(TodoRegistered(id, payload.wait_for, payload.description))
 
 
-async def todo_complete(payload: TodoComplete, metadata: HandlerMetadata) -> HandlerResponse:
+async def todo_complete(payload: TodoComplete, metadata: HandlerMetadata) -> HandlerResponse:  # noqa: ASYNC124
     """Closes a todo of whoever asks. Not a checkpoint."""
     watcher = get_todo_registry().closed(payload.id)
     return HandlerResponse.respond(TodoClosed(payload.id, watcher is not None and watcher.eyebrow_raised))

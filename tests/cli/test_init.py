@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from phloem.cli import init
 from support.beginnings import BIN, FILES, SOURCE, TEMPLATES, bare, made, next_commands, snapshot
 
 
@@ -118,11 +119,14 @@ def test_the_env_example_is_a_good_env(tmp_path: Path, template: str) -> None:
     assert bare(["phloem", "check", "desk/organism.yaml"], tmp_path).returncode == 0
 
 
-def test_type_checkers_have_nothing_to_say(organisms: Path, tmp_path: Path) -> None:
+def test_type_checkers_have_nothing_to_say(
+    organisms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mypy = pytest.importorskip("mypy.api", reason="needs the group 'check' installed")
     files = [
         str(organisms / each / name) for each in TEMPLATES for name in ("handlers.py", "test_organism.py")
     ]
+    monkeypatch.setenv("MYPYPATH", str(organisms))  # so that each handlers.py is a module of its own
     options = ["--strict", "--explicit-package-bases", "--config-file=", f"--cache-dir={tmp_path}"]
     found = mypy.run([*options, *files])
     assert found[2] == 0, found[0]

@@ -147,16 +147,28 @@ class World:
         if self.memory.on_full == "refuse" and metadata.conversation not in self.notified:
             lost = [slot for slot in whole if isinstance(slot.payload, Forgotten)]
             self.check("where memory refuses, nothing is forgotten", not lost)
+        organism = self.organisms[0]
+        turns = organism._core.live_turns()
+        here = sum(len(turn.live) for turn in turns if turn.conversation.id == metadata.conversation)
+        memory = organism._core.conversations[metadata.conversation].memory
+        if self.memory.on_full == "refuse":
+            kept_free = 0 if memory is None else memory._promised
+            self.check("where memory refuses, room is kept for what is in flight", kept_free == here)
         stats = buffer.get_stats()
+        live = {delivery.id for turn in turns for delivery in turn.live}
+        ended = [
+            s for s in whole if s.metadata.message_id not in live and not isinstance(s.payload, Forgotten)
+        ]
+        self.check("what is kept is counted", stats["total_slots"] == len(ended))
         self.check(
             "conversations are bounded", stats["total_slots"] <= self.memory.max_slots_per_conversation
         )
         mine = [*todos.get_pending_for(), *todos.get_raised_for()]
         self.check("todos are bounded", len(mine) <= self.memory.max_todos)
-        organism = self.organisms[0]
-        live = {delivery.id for turn in organism._core.live_turns() for delivery in turn.live}
         for message in self.failed.keys() - live:
             self.undone.update(self.failed.pop(message))
+        there = {thread.id for thread in organism.threads}
+        self.check("todos go with their thread", all(todo.thread_id in there for todo in organism.todos))
         seen = {watcher.id for watcher in organism.todos}
         self.check("what a failed attempt registered is undone", not seen & self.undone)
         for _ in range(random.choice([0, 0, 1, 2])):

@@ -1,4 +1,4 @@
-"""What must hold of an organism's todos whenever nobody is in the middle of changing them.
+"""What must hold of an organism's todos and threads whenever nobody is in the middle of changing them.
 
 It opens nothing and waits for nothing; for tests that look from inside of handlers, or after each act.
 """
@@ -19,6 +19,9 @@ def unfit(organism: Organism) -> list[str]:
         counts = Counter(todo.thread for todo in kept)
         found += [f"{todo.id} watches on a dead thread" for todo in kept if not todo.thread.alive]
         for thread in conversation.threads:
+            held = thread.children or thread.occupant or thread.lasting or thread.todos
+            if not held:
+                found.append(f"{thread} is kept by nothing")
             if thread.todos != counts[thread]:
                 found.append(f"{thread} counts {thread.todos} todos and has {counts[thread]}")
         if todos is None:

@@ -128,11 +128,12 @@ def xml(unit: float, long: bool) -> Iterator[Figure]:
         yield Figure(f"XML: {name}", seconds / unit, "checkpoints", hold)
 
 
+_CASES: Final = (
+    *(xml, ping_pong, conversations, lengths, mixed, memory),
+    *(broadcast, delay, limit, start, batch),
+)
 CASES: Final[Mapping[str, Callable[[float, bool], Iterator[Figure]]]] = MappingProxyType(
-    {
-        case.__name__.replace("_", "-"): case
-        for case in (xml, ping_pong, conversations, lengths, mixed, memory, broadcast, delay, limit, start, batch)
-    }
+    {case.__name__.replace("_", "-"): case for case in _CASES}
 )
 
 

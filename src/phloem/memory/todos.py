@@ -102,6 +102,14 @@ class Todos:
         """How many are open."""
         return len(self._open) - self._closing
 
+    def taken(self, attempt: object) -> int:
+        """How many places are taken, for an attempt that asks for one.
+
+        What it closed itself makes room; what others closed does not, for it comes back if they fail.
+        """
+        mine = self._unsettled.get(attempt, {}).values()
+        return len(self._open) - sum(todo.id in self._open and todo.closed_by is attempt for todo in mine)
+
     def __iter__(self) -> Iterator[TodoWatcher]:
         return (todo.shown for todo in self._open.values() if todo.closed_by is None)
 

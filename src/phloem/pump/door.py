@@ -138,6 +138,7 @@ class Door:
         await self.take_seat()
         core, context = self._core, callers_context()
         turn = core.open_conversation(SYSTEM, DEFAULT_BUDGETS, context, lasting=False).open_turn(None)
+        turn.asked = True  # nobody else has its receipt
         core.begin(turn, [fresh])
         self._pump.carriers.pulse()
         outcome = await self.outcome(turn)

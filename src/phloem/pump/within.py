@@ -133,9 +133,10 @@ class TodoRegistry:
                 )
         memory, conversation = here.memory, here.conversation
         todos = memory.todos_of(conversation)
-        if len(todos) >= memory.max_todos:
+        taken = todos.taken(here.delivery)
+        if taken >= memory.max_todos:
             raise TooManyTodos(
-                f"found {len(todos)} open todos in this conversation, expected at most {memory.max_todos} "
+                f"found {taken} open todos in this conversation, expected at most {memory.max_todos} "
                 "(max_todos); close some"
             )
         id = conversation.next_id()

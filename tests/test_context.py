@@ -365,3 +365,18 @@ async def test_memory_goes_back_at_once_when_a_conversation_ends_however_it_ends
             "finished": 0,
         }
         assert organism.statistics()["memory"]["total_bytes"] == 0
+
+
+async def test_of_what_ended_threads_had_the_newest_is_kept_for_operators() -> None:
+    async def front(payload: Ask | Reply, metadata: HandlerMetadata) -> HandlerResponse:
+        if payload.text == "3":
+            return HandlerResponse.respond(payload)
+        return HandlerResponse(Ask(str(int(payload.text) + 1)), to="back")
+
+    keeps = MemoryLimits(keep_finished=1, max_slots_per_conversation=2)
+    async with open_audited(listener("front", [Ask, Reply], front), BACK, memory=keeps) as organism:
+        outcome = await outcome_of(organism, Ask("0"), "front")
+        kept = organism.context.get_conversation(outcome.conversation)
+        assert texts(kept.get_from("back")) == ["3"], (
+            "what the front was told last, and not what it was first"
+        )

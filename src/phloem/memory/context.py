@@ -23,12 +23,12 @@ AIR: Final = 16  # a full conversation forgets a sixteenth at once: looking for 
 class Slots:
     """What one thread remembers, oldest first."""
 
-    __slots__ = ("forgotten", "promised", "records")
+    __slots__ = ("forgotten", "promised", "promised_size", "records")
 
     def __init__(self) -> None:
         self.records: deque[Record] = deque()
         self.forgotten = 0
-        self.promised = 0  # messages on their way here, where a full thread refuses them
+        self.promised = self.promised_size = 0  # on their way here, where a full thread refuses them
 
 
 @final
@@ -84,10 +84,13 @@ class Context:
             self._make_room(record)
 
     def keep_past(self, thread: Thread, record: Record) -> None:
-        """A message whose thread ends with it: for operators only, and pushes no live one out."""
-        if self._past is not None:
-            record.index = self.next_index(thread)
-            self._remember_past(self._past, record)
+        """As ``append``, where the thread is dropped in the same stretch: pushes no live message out."""
+        if thread.slots is None:
+            thread.slots = Slots()
+        record.index = self.next_index(thread)
+        thread.slots.records.append(record)
+        self._count += 1
+        self.size += record.size
 
     def next_index(self, thread: Thread) -> int:
         """Where on its thread the next message will stand."""
@@ -115,15 +118,27 @@ class Context:
         if thread.slots is None:
             thread.slots = Slots()
         thread.slots.promised += number
+        thread.slots.promised_size += number * size
         self._promised += number
         self._promised_size += number * size
+
+    def held(self, threads: Iterable[Thread]) -> tuple[int, int]:
+        """Messages that these threads remember or are to, and their bytes: what their end would free."""
+        count = size = 0
+        for thread in threads:
+            slots: Slots | None = thread.slots
+            if slots is not None:
+                count += len(slots.records) + slots.promised
+                size += sum(record.size for record in slots.records) + slots.promised_size
+        return count, size
 
     def full(
         self, thread: Thread | None, size: int, ahead_here: int, ahead: int, ahead_size: int
     ) -> str | None:
         """What is full, in words, if one more message of ``size`` would make something be forgotten.
 
-        ``thread``: where it would go; None for a new one. ``ahead`` messages are to come before it.
+        ``thread``: where it would go; None for a new one. ``ahead`` messages are to come before it;
+        below 0, so many are to go.
         """
         slots: Slots | None = None if thread is None else thread.slots
         here = 0 if slots is None else len(slots.records) + slots.promised

@@ -101,7 +101,9 @@ class Record:
         self.payload = payload if read is None else None
         self.began, self.own_name, self.usage, self.nudge = began, own_name, usage, nudge
         self.order = order
-        self.size = utf8_size(text) + utf8_size(nudge)
+        self.size = len(text) if text.isascii() else utf8_size(text)
+        if nudge:
+            self.size += utf8_size(nudge)
         self.index = 0  # set where it is appended
 
     @property

@@ -128,13 +128,11 @@ class ThreadTree:
 
         A lasting thread itself stays, and so does what other turns opened below it.
         """
-        if thread.lasting:
-            gone: list[Thread] = []
-            for child in list(thread.children.values()):
-                if child.turn == turn:
-                    gone += self._cut_off(child)
-            return gone
-        return self._cut_off(thread)
+        return [gone for top in self._tops(thread, turn) for gone in self._cut_off(top)]
+
+    def ending(self, thread: Thread, turn: int) -> list[Thread]:
+        """What ``prune`` would end."""
+        return [each for top in self._tops(thread, turn) for each in _subtree(top)]
 
     def reap(self, thread: Thread) -> Sequence[Thread]:
         """Forget idle leaves from ``thread`` upwards: no answer can ever reach them again. What went.
@@ -159,13 +157,16 @@ class ThreadTree:
         """The conversation is over: none of its threads counts any more."""
         self._census.left(len(self._threads))
 
+    def _tops(self, thread: Thread, turn: int) -> list[Thread]:
+        if thread.lasting:
+            return [child for child in thread.children.values() if child.turn == turn]
+        return [thread]
+
     def _cut_off(self, top: Thread) -> list[Thread]:
         parent = top.parent
         if not top.alive or parent is None:
             return []
-        gone = [top]
-        for thread in gone:  # grows while it is read: breadth first, no recursion
-            gone.extend(thread.children.values())
+        gone = _subtree(top)
         self._forget(top, parent)
         for thread in gone[1:]:
             thread.alive = False
@@ -178,3 +179,11 @@ class ThreadTree:
         del parent.children[thread.id]
         del self._threads[thread.id]
         self._census.left(1)
+
+
+def _subtree(top: Thread) -> list[Thread]:
+    """Parents before children."""
+    found = [top]
+    for thread in found:  # grows while it is read: breadth first, no recursion
+        found.extend(thread.children.values())
+    return found

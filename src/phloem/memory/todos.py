@@ -95,6 +95,7 @@ class Todos:
     def __init__(self) -> None:
         self._open: dict[str, _Todo] = {}
         self._by_name: dict[str, dict[str, _Todo]] = {}  # what is awaited, without case -> by id
+        self._by_key: dict[str, dict[str, _Todo]] = {}  # whose -> by id
         self._unsettled: dict[object, dict[str, _Todo]] = {}  # attempt -> what it did, by id
         self._closing = 0  # closed by attempts that may still fail
 
@@ -131,6 +132,7 @@ class Todos:
         todo.description, todo.created_at, todo.opened_by = description, created_at, attempt
         self._open[id] = todo
         self._by_name.setdefault(name, {})[id] = todo
+        self._by_key.setdefault(key, {})[id] = todo
         self._unsettled.setdefault(attempt, {})[id] = todo
         thread.todos += 1
 
@@ -189,20 +191,20 @@ class Todos:
 
     def drop(self, threads: Iterable[Thread]) -> None:
         """Their threads have ended, and they with them."""
-        for thread in threads:
-            if thread.todos:
-                for todo in [todo for todo in self._open.values() if todo.thread is thread]:
-                    self._forget(todo)
+        ended = {thread for thread in threads if thread.todos}
+        if ended:
+            for todo in [todo for todo in self._open.values() if todo.thread in ended]:
+                self._forget(todo)
 
     def _of(self, key: str) -> Iterator[_Todo]:
-        return (todo for todo in self._open.values() if todo.key == key and todo.closed_by is None)
+        return (todo for todo in self._by_key.get(key, {}).values() if todo.closed_by is None)
 
     def _forget(self, todo: _Todo) -> None:
         del self._open[todo.id]
-        name = todo.wait_for.casefold()
-        del self._by_name[name][todo.id]
-        if not self._by_name[name]:
-            del self._by_name[name]
+        for index, key in ((self._by_name, todo.wait_for.casefold()), (self._by_key, todo.key)):
+            del index[key][todo.id]
+            if not index[key]:
+                del index[key]
         todo.thread.todos -= 1
         self._closing -= todo.closed_by is not None
 

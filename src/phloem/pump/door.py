@@ -106,6 +106,7 @@ class Door:
             seated = False
             try:
                 checked = await examine()
+                await intake.room(may_wait=not self.inside)  # a long document took its time
                 self._refuse_closed()
                 seated = True
             finally:

@@ -29,6 +29,10 @@ __all__ = ["Intake"]
 
 BREATH: Final = 50e-6  # seconds of sleep that hand the GIL to a parse thread…
 BREATHE_EVERY: Final = 1e-3  # …this often while one is at work; a loop that never idles starves it
+NO_SEAT: Final = (
+    "no seat is free (or too many threads live), and a handler that waits may hold up who could make room; "
+    "forward instead"
+)
 
 
 @final
@@ -84,8 +88,7 @@ class Intake:
         try:
             if may_wait:
                 await self._seats.receive()
-                if self._census.full or self._gate.locked():
-                    await self._wait_for_room()
+                await self._room_or_give_back()
                 if self.closed:  # the seat was handed over, and then the door was closed
                     raise trio.ClosedResourceError
                 return
@@ -94,10 +97,7 @@ class Intake:
                 raise trio.WouldBlock
             self._seats.receive_nowait()
         except trio.WouldBlock:
-            raise WouldDeadlock(
-                "no seat is free (or too many threads live), and a handler that waits may hold up who could "
-                "make room; forward instead"
-            ) from None
+            raise WouldDeadlock(NO_SEAT) from None
         except trio.ClosedResourceError:
             raise OrganismClosed("the organism takes no more messages") from None
 
@@ -135,9 +135,15 @@ class Intake:
             self._slots.pipelines.release_on_behalf_of(token)
             self._freed()
 
-    async def _wait_for_room(self) -> None:
-        """Until fewer threads live than may, seat in hand. Cancelled means: the seat was given back."""
-        passed = False
+    async def room(self, *, may_wait: bool) -> None:
+        """Until fewer threads live than may; first come, first served. A checkpoint only if it waits.
+
+        For whoever has a seat, which stays his. Raises WouldDeadlock if he may not wait.
+        """
+        if self.closed or not (self._census.full or self._gate.locked()):
+            return
+        if not may_wait:
+            raise WouldDeadlock(NO_SEAT)
         self._at_the_gate += 1
         try:
             async with self._gate:
@@ -148,10 +154,16 @@ class Intake:
                         await self._thinned.wait()
                     finally:
                         self._census.thinned = None
-                passed = True
         finally:
             self._at_the_gate -= 1
-            if not passed:
+
+    async def _room_or_give_back(self) -> None:
+        found = False
+        try:
+            await self.room(may_wait=True)
+            found = True
+        finally:
+            if not found:
                 self.give_back()
 
     async def quiet(self) -> None:

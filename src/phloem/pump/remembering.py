@@ -176,14 +176,17 @@ class Remembering:
         conversation: Conversation,
         items: Sequence[Checked],
         where: Callable[[Passed], Thread | Listener | None],
+        ending: Sequence[Thread] = (),
     ) -> list[Checked]:
         """The same items, but refused where there is no room.
 
-        ``where``: the thread; None for a new one each, a listener for the one it is to have.
+        ``where``: the thread; None for a new one each, a listener for the one it is to have. The
+        threads in ``ending`` end with these messages, and make room for them.
         """
         context = self._context(conversation)
         ahead: Counter[Thread | Listener] = Counter()
-        count = size = 0
+        freed, freed_size = context.held(ending)
+        count, size = -freed, -freed_size
         found: list[Checked] = []
         for item in items:
             if isinstance(item, Passed):

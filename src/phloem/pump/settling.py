@@ -135,10 +135,12 @@ class Settling:
         """The same plan, without what a full memory refuses. What a service answers always has room."""
         going = plan.passed or plan.answers
         if self._core.memory.refuses and going and not delivery.listener.service:
-            to = delivery.thread.parent if plan.responds else None
+            conversation, thread = delivery.conversation, delivery.thread
+            to = thread.parent if plan.responds else None
+            ending = conversation.threads.ending(thread, delivery.turn.number) if plan.responds else ()
             at_root = bool(plan.answers)
             plan.passed, plan.answers = [], []
-            plan.sort(self._core.memory.admitted(delivery.conversation, going, lambda _: to), at_root=at_root)
+            plan.sort(self._core.memory.admitted(conversation, going, lambda _: to, ending), at_root=at_root)
         return plan
 
     def _answers(self, delivery: Delivery, responses: list[HandlerResponse], plan: _Plan) -> list[Checked]:

@@ -50,12 +50,13 @@ class _Here:
 
     @property
     def delivery(self) -> Delivery:
-        if self._delivery.stamp != self._stamp or not _in_its_thread(self._delivery):
+        own = self._delivery
+        if own.stamp != self._stamp or running_delivery() is not own or not _in_its_thread(own):
             raise NoDispatch(
-                f"found the dispatch of {self._delivery.id} over, or another thread; expected to be used by "
-                "its own handler while it runs"
+                f"found the dispatch of {own.id} over, another handler or another thread; expected to be "
+                "used by its own handler while it runs"
             )
-        return self._delivery
+        return own
 
     @property
     def conversation(self) -> Conversation:

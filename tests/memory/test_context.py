@@ -328,7 +328,7 @@ class ContextLife(RuleBasedStateMachine):
                 while len(self.past) > 1 and (
                     len(self.past) > self.most or sum(each.size for each in self.past) > self.most_size
                 ):
-                    self.past.pop(0)
+                    self.past.remove(min(self.past, key=lambda each: each.order))
                     self.past_gone += 1
         self.model = [kept for kept in self.model if kept.name != name]
         self.gone[name] = 0

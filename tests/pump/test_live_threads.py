@@ -7,9 +7,14 @@ from typing import Final
 import pytest
 import trio
 
-from phloem.config import MemoryLimits
+from phloem.config import MemoryLimits, OrganismConfig, WireLimits
 from phloem.errors import MessageRejected, OrganismClosed, WouldDeadlock
+from phloem.loading import resolve, running_listeners
+from phloem.memory.threads import Census
 from phloem.messages import HandlerMetadata, HandlerResponse
+from phloem.pump.intake import Intake
+from phloem.pump.pipeline import Pipeline
+from phloem.pump.slots import Slots
 from support.auditing import open_audited
 from support.flows import down, outcome_of, step
 from support.gates import Gates, free, live, settled
@@ -153,6 +158,32 @@ async def test_long_documents_do_not_come_in_over_the_limit() -> None:
         for number in range(10):
             gates.open(f"{number:0100000}")
     assert len(gates.entered) == 10
+
+
+@pytest.mark.parametrize("attempt", range(10))  # which of two tasks Trio runs first is chance
+async def test_one_who_comes_just_as_there_is_room_again_stands_behind_those_who_wait(attempt: int) -> None:
+    census, came_in = Census(1), list[str]()
+    listeners = running_listeners(resolve(OrganismConfig("one", [BACK])))
+    pipeline, slots = Pipeline(listeners, WireLimits()), Slots(listeners, handlers=9, pipelines=9, threads=2)
+    intake = Intake(pipeline, slots, lambda: None, census, seats=9, limits=WireLimits())
+
+    async def enters(name: str) -> None:
+        await intake.take_seat(may_wait=True)
+        came_in.append(name)
+        census.live += 1
+
+    census.live = 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(enters, "waits")
+        await settled()
+        nursery.start_soon(enters, "comes")
+        await trio.lowlevel.checkpoint()  # it has its seat, and will look for room in its next step
+        census.left(1)
+        await settled()
+        assert came_in == ["waits"]
+        census.left(1)
+    assert came_in == ["waits", "comes"]
+    assert (intake.free_seats, intake.waiting) == (7, 0)
 
 
 # -- other ways in ---------------------------------------------------------------------------------

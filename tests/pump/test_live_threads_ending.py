@@ -196,3 +196,35 @@ async def test_however_a_conversation_ends_its_threads_are_counted_off(
             await organism.shutdown(0)
         await organism.wait(receipt)
         assert live(organism) == 0
+
+
+async def test_a_call_that_is_pruned_is_counted_off_with_everything_below_it() -> None:
+    counts: list[int] = []
+
+    async def front(payload: Ask | Reply, metadata: HandlerMetadata) -> HandlerResponse:
+        counts.append(live(organism))
+        if isinstance(payload, Ask):
+            return HandlerResponse(payload, to="middle")
+        return HandlerResponse.respond(payload)
+
+    async def middle(payload: Ask | Reply, metadata: HandlerMetadata) -> Any:
+        if isinstance(payload, Ask):
+            return [HandlerResponse(payload, to="a"), HandlerResponse(payload, to="slow")]
+        counts.append(live(organism))
+        return HandlerResponse.respond(payload)
+
+    async def slow(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
+        await trio.testing.wait_all_tasks_blocked()
+        return HandlerResponse.respond(Reply("done"))
+
+    everyone = [
+        listener("front", [Ask, Reply], front),
+        listener("middle", [Ask, Reply], middle),
+        listener("slow", Ask, slow),
+        step("a", "b"),
+        step("b", "hang"),
+        HANG,
+    ]
+    async with open_audited(*everyone) as organism:
+        assert await organism.ask(Ask("x"), to="front") == Reply("done")
+    assert counts == [2, 6, 2], "root and front; middle, a, b, hang with them; root and front"

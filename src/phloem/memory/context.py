@@ -7,7 +7,8 @@ pump, writes it, and hands readers a ``History``.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+import heapq
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, final
 
@@ -60,7 +61,7 @@ class Context:
         self._per_thread, self._most, self._most_size = per_thread, slots, size
         self._count = self._forgotten = 0  # of live threads
         self._promised = self._promised_size = 0
-        self._past: OrderedDict[int, Record] | None = OrderedDict() if keep_past else None
+        self._past: list[tuple[int, Record]] | None = [] if keep_past else None  # a heap by order
         self._past_size = self._past_forgotten = 0
         self.size = 0  # bytes
 
@@ -161,7 +162,7 @@ class Context:
         """What all live threads remember, in causal order; with ``past``, what ended ones had as well."""
         records = self._ordered()
         if past and self._past:
-            records = sorted([*records, *self._past.values()], key=_order)
+            records = sorted([*records, *(record for _, record in self._past)], key=_order)
         return History(records, self._forgotten + (self._past_forgotten if past else 0))
 
     def _ordered(self) -> Sequence[Record]:
@@ -190,11 +191,11 @@ class Context:
             if record is not newest:  # which a slow handler may have been given long ago
                 self._forget(threads[record.thread_id].slots)
 
-    def _remember_past(self, past: OrderedDict[int, Record], record: Record) -> None:
-        past[record.order] = record
+    def _remember_past(self, past: list[tuple[int, Record]], record: Record) -> None:
+        heapq.heappush(past, (record.order, record))
         self._past_size += record.size
         while len(past) > 1 and (len(past) > self._most or self._past_size > self._most_size):
-            _, gone = past.popitem(last=False)
+            _, gone = heapq.heappop(past)
             self._past_size -= gone.size
             self._past_forgotten += 1
 

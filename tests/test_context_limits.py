@@ -139,7 +139,7 @@ async def test_nudges_count_as_bytes() -> None:
     ):
         await tell(organism, own, "register", *"abcdefgh", to="agent")
         kept = organism.context.get_conversation(own.id)
-        assert sum(len(slot.metadata.todo_nudge) for slot in kept) <= 100_000
+        assert 0 < sum(len(nudge) for nudge in {slot.metadata.todo_nudge for slot in kept}) <= 100_000
 
 
 # -- refusing strangers ------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 
 from phloem.config import Budgets, MemoryLimits, OrganismConfig
 from phloem.errors import ConfigurationError, MessageRejected, SenderRefused

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from phloem.config import Budgets, MemoryLimits
-from phloem.errors import ConversationFailed, MessageRejected
+from phloem.errors import ConversationFailed
 from phloem.messages import ConversationState, Ending, HandlerMetadata, HandlerResponse, Huh, SystemError
 from phloem.organism import Organism
 from phloem.primitives import TodoClosed, TodoComplete, TodoRegistered, TodoUntil
@@ -245,11 +245,10 @@ async def test_twins_have_todos_of_their_own_under_one_name() -> None:
         assert f"of {1 - number}" not in second
 
 
-async def test_a_listeners_own_class_of_the_same_name_needs_an_address() -> None:
+async def test_a_listeners_own_class_of_the_same_name_comes_before_phloems() -> None:
     async with open_audited(listener("own", OwnUntil.TodoUntil, echo)) as organism:
         assert await organism.ask(OwnUntil.TodoUntil("a"), to="own") == OwnUntil.TodoUntil("a")
-        with pytest.raises(MessageRejected):
-            await organism.ask(OwnUntil.TodoUntil("a"))
+        assert await organism.ask(OwnUntil.TodoUntil("a")) == OwnUntil.TodoUntil("a")
         assert isinstance(await organism.ask(TodoUntil("Reply"), to="system.todo"), TodoRegistered)
 
 

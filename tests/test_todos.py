@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 
 from phloem.config import Budgets, ListenerConfig, MemoryLimits
 from phloem.messages import ConversationState, HandlerMetadata, HandlerResponse, Huh, SystemError

@@ -91,6 +91,7 @@ MAX_SLOTS_PER_CONVERSATION: Final = 10_000  # as many as a conversation may have
 MAX_CONTEXT_BYTES: Final = 4 * 1024 * 1024  # 4 MiB a conversation: four of the longest documents
 MAX_THREADS: Final = 20_000  # live at once: twenty for each seat, at 0.5 KiB a thread 10 MiB
 MAX_TODOS: Final = 1_000  # open in one conversation; an agent that waits for more has lost count
+MAX_TODO_DESCRIPTION: Final = 2_000  # characters; it stands in every nudge until the todo is closed
 KEEP_FINISHED: Final = 0  # finished conversations whose context can be read; memory goes back at once
 
 PORT: Final = 8765  # the reference's default
@@ -145,10 +146,10 @@ class WireLimits:
 class MemoryLimits:
     """What an organism remembers at most.
 
-    Slots are messages of a thread's or a conversation's context, bytes their XML in UTF-8, todos
-    those open in one conversation. At ``max_threads`` live threads, over all conversations,
-    strangers wait for a seat. ``keep_finished`` conversations stay readable, with what their pruned
-    threads had.
+    Slots are messages of a thread's or a conversation's context, bytes their XML in UTF-8 (and the
+    nudges that came with them), todos those open in one conversation. At ``max_threads`` live
+    threads, over all conversations, strangers wait. ``keep_finished`` conversations stay readable,
+    with what their pruned threads had.
     """
 
     max_slots_per_thread: int = MAX_SLOTS_PER_THREAD

@@ -11,10 +11,10 @@ import logging
 from dataclasses import dataclass
 from typing import Annotated, Final, final
 
-from phloem.config import MAX_NAME, ListenerConfig
-from phloem.contract import Doc, xmlify
+from phloem.config import MAX_NAME, MAX_TODO_DESCRIPTION, ListenerConfig
+from phloem.contract import Doc, Pattern, xmlify
 from phloem.messages import BOOT, TODO, TODO_COMPLETE, HandlerMetadata, HandlerResponse
-from phloem.pump.within import LONGEST_DESCRIPTION, get_todo_registry
+from phloem.pump.within import get_todo_registry
 
 __all__ = [
     "BOOT_LISTENER",
@@ -52,13 +52,13 @@ class TodoUntil:
     """Be reminded once a message of a certain kind has come."""
 
     wait_for: Annotated[
-        str, _Length(1, MAX_NAME), Doc("the name of the awaited payload, e.g. ShoutedResponse")
+        str, Pattern(r"\S+"), _Length(1, MAX_NAME), Doc("the awaited payload's name, e.g. ShoutedResponse")
     ]
     from_listener: Annotated[
         str, _Length(0, MAX_NAME), Doc("whom it must come from, if not from anyone, e.g. shouter")
     ] = ""
     description: Annotated[
-        str, _Length(0, LONGEST_DESCRIPTION), Doc("what to do then, e.g. pass the shout on")
+        str, _Length(0, MAX_TODO_DESCRIPTION), Doc("what to do then, e.g. pass the shout on")
     ] = ""
 
 

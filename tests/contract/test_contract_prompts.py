@@ -175,7 +175,7 @@ def test_a_fingerprint_is_the_sha256_of_the_text() -> None:
 def test_without_peers_only_the_caller_and_itself_are_left() -> None:
     text = usage_instructions("hermit", "Thinks.", ())
     assert text.startswith("You are hermit: Thinks.\n\nYou have no peers")
-    assert "Responding" not in text
+    assert "\n\n# Responding\n" in text, "what it sends to itself ends with its response, too"
     assert "Takes" not in text
 
 

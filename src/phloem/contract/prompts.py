@@ -64,8 +64,7 @@ def usage_instructions(name: str, description: str, peers: Sequence[Peer], *, xs
     told = _line(description)
     parts = [f"You are {_line(name)}{': ' if told else '.'}{told}", _PEERS if peers else _ALONE]
     parts += [peer_words(peer, xsd=xsd) for peer in peers]
-    if peers:
-        parts.append(_RESPONDING)
+    parts.append(_RESPONDING)
     return "\n\n".join(parts) + "\n"
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, final
 
-from .history import History, Record
+from .history import History, Record, utf8_size
 from .threads import Thread, ThreadTree
 
 __all__ = ["Context"]
@@ -21,7 +21,7 @@ AIR: Final = 16  # a full conversation forgets a sixteenth at once: looking for 
 
 
 @final
-class Slots:
+class _Slots:
     """What one thread remembers, oldest first."""
 
     __slots__ = ("forgotten", "promised", "promised_size", "records")
@@ -71,12 +71,14 @@ class Context:
 
     def append(self, thread: Thread, record: Record) -> None:
         """Keep a message on a thread; what no longer fits is forgotten, oldest first."""
-        slots: Slots | None = thread.slots
+        slots: _Slots | None = thread.slots
         if slots is None:
-            slots = thread.slots = Slots()
+            slots = thread.slots = _Slots()
         records = slots.records
         record.index = slots.forgotten + len(records)
         records.append(record)
+        if record.nudge and (len(records) == 1 or records[-2].nudge is not record.nudge):
+            record.size += utf8_size(record.nudge)  # many slots share one
         self._count += 1
         self.size += record.size
         if len(records) > self._per_thread:
@@ -87,7 +89,7 @@ class Context:
     def keep_past(self, thread: Thread, record: Record) -> None:
         """As ``append``, where the thread is dropped in the same stretch: pushes no live message out."""
         if thread.slots is None:
-            thread.slots = Slots()
+            thread.slots = _Slots()
         record.index = self.next_index(thread)
         thread.slots.records.append(record)
         self._count += 1
@@ -95,13 +97,13 @@ class Context:
 
     def next_index(self, thread: Thread) -> int:
         """Where on its thread the next message will stand."""
-        slots: Slots | None = thread.slots
+        slots: _Slots | None = thread.slots
         return 0 if slots is None else slots.forgotten + len(slots.records)
 
     def drop(self, threads: Iterable[Thread]) -> None:
         """Their threads have ended, and what they remembered goes with them."""
         for thread in threads:
-            slots: Slots | None = thread.slots
+            slots: _Slots | None = thread.slots
             if slots is None:
                 continue
             for record in slots.records:
@@ -117,7 +119,7 @@ class Context:
     def promise(self, thread: Thread, size: int, number: int = 1) -> None:
         """A message of that size is on its way to a thread (-1: it is no more)."""
         if thread.slots is None:
-            thread.slots = Slots()
+            thread.slots = _Slots()
         thread.slots.promised += number
         thread.slots.promised_size += number * size
         self._promised += number
@@ -127,7 +129,7 @@ class Context:
         """Messages that these threads remember or are to, and their bytes: what their end would free."""
         count = size = 0
         for thread in threads:
-            slots: Slots | None = thread.slots
+            slots: _Slots | None = thread.slots
             if slots is not None:
                 count += len(slots.records) + slots.promised
                 size += sum(record.size for record in slots.records) + slots.promised_size
@@ -141,7 +143,7 @@ class Context:
         ``thread``: where it would go; None for a new one. ``ahead`` messages are to come before it;
         below 0, so many are to go.
         """
-        slots: Slots | None = None if thread is None else thread.slots
+        slots: _Slots | None = None if thread is None else thread.slots
         here = 0 if slots is None else len(slots.records) + slots.promised
         if here + ahead_here >= self._per_thread:
             return f"a thread that remembers {here} of {self._per_thread} messages"
@@ -155,7 +157,7 @@ class Context:
 
     def thread(self, thread: Thread) -> History:
         """What one thread remembers."""
-        slots: Slots | None = thread.slots
+        slots: _Slots | None = thread.slots
         return History(()) if slots is None else History(tuple(slots.records), slots.forgotten)
 
     def conversation(self, *, past: bool = False) -> History:
@@ -173,7 +175,7 @@ class Context:
         records.sort(key=_order)
         return records
 
-    def _forget(self, slots: Slots) -> None:
+    def _forget(self, slots: _Slots) -> None:
         """The oldest of its thread goes."""
         record = slots.records.popleft()
         slots.forgotten += 1
@@ -184,12 +186,13 @@ class Context:
     def _make_room(self, newest: Record) -> None:
         """The oldest of the conversation go; the newest stays, whatever its size."""
         most, size = self._most - self._most // AIR, self._most_size - self._most_size // AIR
-        threads = {thread.id: thread for thread in self._threads}
         for record in self._ordered():
             if self._count <= most and self.size <= size:
                 break
             if record is not newest:  # which a slow handler may have been given long ago
-                self._forget(threads[record.thread_id].slots)
+                thread = self._threads.lookup(record.thread_id)
+                assert thread is not None  # dead ones have been dropped
+                self._forget(thread.slots)
 
     def _remember_past(self, past: list[tuple[int, Record]], record: Record) -> None:
         heapq.heappush(past, (record.order, record))

@@ -19,7 +19,8 @@ __all__ = ["BufferSlot", "Forgotten", "History", "Record", "SlotMetadata", "utf8
 @final
 @dataclass(frozen=True, slots=True)
 class SlotMetadata:
-    """What is known of one message in a history. ``timestamp``: when its handler began, ISO 8601, UTC.
+    """What is known of one message in a history. ``timestamp``: when its handler began (an answer at
+    the root: when it was sent), ISO 8601, UTC.
 
     ``slot_index`` counts the thread's messages from 0 and is never used again; what the handler was
     told beside its payload is here as it was then.
@@ -97,13 +98,12 @@ class Record:
         nudge: str,
     ) -> None:
         self.message_id, self.thread_id, self.from_id, self.to_id = message_id, thread_id, from_id, to_id
-        self.type, self.text, self.read = type, text, read
-        self.payload = payload if read is None else None
+        self.type, self.text, self.read, self.payload = type, text, read, None
+        if read is None:
+            self.text, self.payload = "", payload  # nobody reads it again
         self.began, self.own_name, self.usage, self.nudge = began, own_name, usage, nudge
         self.order = order
         self.size = len(text) if text.isascii() else utf8_size(text)
-        if nudge:
-            self.size += utf8_size(nudge)
         self.index = 0  # set where it is appended
 
     @property
@@ -172,14 +172,14 @@ class History(Sequence[BufferSlot]):
         """As ``history[start:stop]``."""
         return self[start:stop]
 
-    def get_by_type(self, name: str) -> History:
-        """The messages whose payload's class is called so, without case."""
-        wanted = name.casefold()
+    def get_by_type(self, name: str | type) -> History:
+        """The messages whose payload's class is called so, without case; or is that class."""
+        wanted = _folded(name)
         return History([record for record in self._records if record.type.casefold() == wanted])
 
     def get_from(self, name: str) -> History:
         """The messages that came from that name, without case."""
-        wanted = name.casefold()
+        wanted = _folded(name)
         return History([record for record in self._records if record.from_id.casefold() == wanted])
 
     def joined(self, records: Sequence[Record]) -> History:
@@ -203,3 +203,7 @@ class History(Sequence[BufferSlot]):
             Forgotten.__name__,
         )
         return BufferSlot(Forgotten(self._forgotten), metadata)
+
+
+def _folded(name: object) -> str:
+    return (name.__name__ if isinstance(name, type) else str(name)).casefold()

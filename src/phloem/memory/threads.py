@@ -111,9 +111,9 @@ class ThreadTree:
     def __iter__(self) -> Iterator[Thread]:
         return iter(self._threads.values())
 
-    def lookup(self, id: str) -> Thread | None:
-        """The live thread of that id, or None."""
-        return self._threads.get(id)
+    def lookup(self, id: object) -> Thread | None:
+        """The live thread of that id, or None; also for what is no id at all."""
+        return self._threads.get(id) if isinstance(id, str) else None
 
     def extend(self, parent: Thread, id: str, listener: str, turn: int, *, lasting: bool = False) -> Thread:
         """A new thread under ``parent``, for what ``parent`` asks of ``listener``."""

@@ -98,6 +98,7 @@ class Todos:
         self._by_key: dict[str, dict[str, _Todo]] = {}  # whose -> by id
         self._unsettled: dict[object, dict[str, _Todo]] = {}  # attempt -> what it did, by id
         self._closing = 0  # closed by attempts that may still fail
+        self._nudges: dict[str, str] = {}  # by key, until something changes: slots share them
 
     def __len__(self) -> int:
         """How many are open."""
@@ -143,6 +144,16 @@ class Todos:
                 wanted = todo.from_listener
                 if todo.triggered_from is None and (not wanted or wanted.casefold() == sender.casefold()):
                     todo.triggered_from = sender
+                    self._nudges.pop(todo.key, None)
+
+    def nudge(self, key: str) -> str:
+        """What an issuer is told at its dispatch; the same object as long as nothing changes."""
+        if key not in self._by_key:
+            return ""
+        nudge = self._nudges.get(key)
+        if nudge is None:
+            nudge = self._nudges[key] = format_nudge(self.raised_for(key))
+        return nudge
 
     def raised_for(self, key: str) -> list[TodoWatcher]:
         """Those of one issuer whose message has come, oldest first."""
@@ -158,6 +169,7 @@ class Todos:
         if todo is None or todo.key != key or todo.closed_by is not None:
             return None
         shown = todo.shown
+        self._nudges.pop(key, None)
         if todo.opened_by is attempt:  # it never was, whether that attempt is kept or undone
             del self._unsettled[attempt][id]
             self._forget(todo)
@@ -187,6 +199,7 @@ class Todos:
             else:
                 todo.closed_by = None
                 self._closing -= 1
+                self._nudges.pop(todo.key, None)
         return idle
 
     def drop(self, threads: Iterable[Thread]) -> None:
@@ -205,6 +218,7 @@ class Todos:
             del index[key][todo.id]
             if not index[key]:
                 del index[key]
+        self._nudges.pop(todo.key, None)
         todo.thread.todos -= 1
         self._closing -= todo.closed_by is not None
 
@@ -215,11 +229,15 @@ def format_nudge(watchers: Sequence[TodoWatcher]) -> str:
         return ""
     lines = [NUDGE]
     for watcher in watchers:
-        what = " ".join(watcher.description.split())
+        what, whose = _line(watcher.description), watcher.triggered_from or watcher.from_listener
         lines += [
-            f"- {watcher.wait_for} from {watcher.triggered_from or watcher.from_listener or 'anyone'}"
-            + (f": {what}" if what else ""),
+            f"- {_line(watcher.wait_for)} from {_line(whose) or 'anyone'}{f': {what}' if what else ''}",
             f"  todo {watcher.id}; close it with this message to {TODO_COMPLETE}:",
             f"  <TodoComplete><Id>{watcher.id}</Id></TodoComplete>",
         ]
     return "\n".join(lines)
+
+
+def _line(text: str) -> str:
+    """In one line: nobody's name or words may pose as a line of ours."""
+    return " ".join(text.split())

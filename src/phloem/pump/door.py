@@ -106,7 +106,8 @@ class Door:
             seated = False
             try:
                 checked = await examine()
-                await intake.room(may_wait=not self.inside)  # a long document took its time
+                if intake.crowded:  # a long document took its time; others stood in line before
+                    await intake.room(may_wait=not self.inside)
                 self._refuse_closed()
                 seated = True
             finally:

@@ -76,6 +76,11 @@ class Intake:
         return self._seats.statistics().tasks_waiting_receive + self._at_the_gate
 
     @property
+    def crowded(self) -> bool:
+        """True while as many threads live as may."""
+        return self._census.full and not self.closed
+
+    @property
     def wanting(self) -> bool:
         """True if a long document waits for a slot that a carrier might give up."""
         return self._readers > 0 and self.parsing < self._slots.threads.total_tokens
@@ -93,7 +98,7 @@ class Intake:
                     raise trio.ClosedResourceError
                 return
             await trio.lowlevel.checkpoint()
-            if self._census.full and not self.closed:
+            if self.crowded:
                 raise trio.WouldBlock
             self._seats.receive_nowait()
         except trio.WouldBlock:
@@ -140,10 +145,10 @@ class Intake:
 
         For whoever has a seat, which stays his. Raises WouldDeadlock if he may not wait.
         """
-        if self.closed or not (self._census.full or self._gate.locked()):
-            return
-        if not may_wait:
+        if not may_wait and self.crowded:
             raise WouldDeadlock(NO_SEAT)
+        if self.closed or not may_wait or not (self._census.full or self._gate.locked()):
+            return
         self._at_the_gate += 1
         try:
             async with self._gate:

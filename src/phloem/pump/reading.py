@@ -41,6 +41,7 @@ class ContextView:
 
     def get_conversation(self, id: str) -> History:
         """A conversation in causal order, live or ended. Raises AccessRefused if there is none to read."""
+        id = str(id)
         conversation = self._core.conversations.get(id)
         if conversation is not None:
             return self._core.memory.conversation(conversation, past=True)
@@ -57,7 +58,7 @@ class ContextView:
             thread = conversation.threads.lookup(id)
             if thread is not None:
                 return self._core.memory.thread(conversation, thread)
-        raise AccessRefused(f"found the thread {quoted(id)}, expected a live one")
+        raise AccessRefused(f"found the thread {quoted(str(id))}, expected a live one")
 
     def thread_exists(self, id: str) -> bool:
         """Whether a live thread has that id."""

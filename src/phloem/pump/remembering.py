@@ -1,8 +1,8 @@
 """What messages leave behind in memory: todos raised and settled, slots kept and given back.
 
 Decides when memory is written, so that it follows the books: a message is remembered once its
-dispatch is handled, and what a failed attempt did to todos is undone. Called by ``core`` in the
-sync stretches in which it books, and by the dispatch as it enters a handler; never waits.
+dispatch is handled, and what a failed attempt did to todos is undone. Called in the sync stretches
+in which the pump books, by the dispatch as it enters a handler, and by readers; never waits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from phloem.contract import Contract
 from phloem.memory.context import Context
 from phloem.memory.history import History, Record, utf8_size
 from phloem.memory.threads import Census, Thread
-from phloem.memory.todos import Todos, format_nudge
+from phloem.memory.todos import Todos
 from phloem.messages import SYSTEM, Clock, Ending, Fault, HuhCode
 
 from .conversation import Conversation, Delivery
@@ -35,10 +35,9 @@ class Remembering:
     """The memory of one pump's conversations."""
 
     def __init__(self, limits: MemoryLimits, pipeline: Pipeline, clock: Clock) -> None:
-        self._limits, self._pipeline, self._wall = limits, pipeline, clock.wall
+        self._limits, self._again, self._wall = limits, pipeline.again, clock.wall
         self.refuses = limits.on_full == OnFull.REFUSE
         self._keeps_past = limits.keep_finished > 0
-        self._readers: dict[Contract, Callable[[str], Any] | None] = {}
         self._finished: OrderedDict[str, History] = OrderedDict()
         self.census = Census(limits.max_threads)
         self.os_thread = get_ident()  # the one that the organism runs in
@@ -61,7 +60,7 @@ class Remembering:
         todos = conversation.todos
         if todos is None:
             return delivery.nudge
-        delivery.nudge = format_nudge(todos.raised_for(delivery.listener.key))
+        delivery.nudge = todos.nudge(delivery.listener.key)
         return delivery.nudge
 
     def ended(self, delivery: Delivery, ending: Ending, *, with_thread: bool) -> None:
@@ -105,7 +104,7 @@ class Remembering:
             conversation.threads.root.id,
             responder.name,
             conversation.sender,
-            answer.contract.tag,
+            answer.contract.payload_class.__name__,
             answer.text,
             self._reader(answer.contract),
             answer.payload,
@@ -130,6 +129,8 @@ class Remembering:
             self._finished[conversation.id] = conversation.memory.conversation(past=True)
             if len(self._finished) > self._limits.keep_finished:
                 self._finished.popitem(last=False)
+        for thread in conversation.threads:
+            thread.slots = None  # also while somebody holds the conversation's handle
         conversation.memory = conversation.todos = None
 
     # -- reading and writing, for who may -------------------------------------------------------
@@ -220,13 +221,11 @@ class Remembering:
         return conversation.memory
 
     def _reader(self, contract: Contract) -> Callable[[str], Any] | None:
-        """What reads a kept text again; None where the payload itself can be shared."""
-        try:
-            return self._readers[contract]
-        except KeyError:
-            reader = None if contract.immutable else partial(self._pipeline.again, contract)
-            self._readers[contract] = reader
-            return reader
+        """What reads a kept text again; None where the payload itself can be shared.
+
+        Made for each record: a table of contracts would keep classes alive that are made in a call.
+        """
+        return None if contract.immutable else partial(self._again, contract)
 
     def _running(self, deliveries: Iterable[Delivery | None]) -> list[Record]:
         """Messages whose handler is at work now: each will stand last on its thread, if it is handled."""
@@ -248,7 +247,7 @@ class Remembering:
             delivery.thread.id,
             delivery.sender,
             listener.name,
-            contract.tag,
+            contract.payload_class.__name__,
             delivery.text,
             self._reader(contract),
             delivery.payload,

@@ -121,6 +121,7 @@ class Routes:
         takers = self._takers.get(tag.casefold(), ())
         if allowed is not None:
             takers = tuple(taker for taker in takers if taker.service or taker.name.casefold() in allowed)
+        takers = tuple(taker for taker in takers if not taker.service) or takers  # a user's class comes first
         if not takers:
             return Miss(f"nobody takes {quoted(tag)}")
         if len(takers) > 1 and not all(taker.broadcast for taker in takers):

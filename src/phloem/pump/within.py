@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import get_ident
-from typing import Any, Final, cast, final
+from typing import Any, cast, final
 
-from phloem.config import MAX_NAME
+from phloem.config import MAX_NAME, MAX_TODO_DESCRIPTION
 from phloem.errors import AccessRefused, NoDispatch, TooManyTodos
 from phloem.memory.history import History
 from phloem.memory.threads import Thread
@@ -24,8 +24,6 @@ from .dispatch import running_delivery
 from .remembering import Remembering
 
 __all__ = ["ContextBuffer", "TodoRegistry", "get_context_buffer", "get_todo_registry"]
-
-LONGEST_DESCRIPTION: Final = 2_000  # characters; it stands in every nudge
 
 
 def get_todo_registry() -> TodoRegistry:
@@ -92,7 +90,8 @@ def _in_its_thread(delivery: Delivery) -> bool:
 class TodoRegistry:
     """The todos that the running listener has open in its conversation.
 
-    A listener of phloem's own acts for whoever called it. Where a ``thread_id`` or an issuer is
+    Each method raises NoDispatch once the attempt is over that asked for it. A listener of phloem's
+    own acts for whoever called it. Where a ``thread_id`` or an issuer is
     taken, it is there for code that was written for the reference: it must be the handler's own.
     """
 
@@ -120,7 +119,7 @@ class TodoRegistry:
         for what, text, least, most in (
             ("wait_for", wait_for, 1, MAX_NAME),
             ("from_listener", sender, 0, MAX_NAME),
-            ("description", description, 0, LONGEST_DESCRIPTION),
+            ("description", description, 0, MAX_TODO_DESCRIPTION),
         ):
             given = cast("object", text)  # code without types hands in anything
             if (
@@ -132,6 +131,8 @@ class TodoRegistry:
                     f"{what}: found {quoted(repr(given))}, expected a text of {least} to {most} characters "
                     "that XML allows"
                 )
+        if wait_for.split() != [wait_for]:
+            raise ValueError(f"wait_for: found {quoted(repr(wait_for))}, expected a class's name")
         memory, conversation = here.memory, here.conversation
         todos = memory.todos_of(conversation)
         taken = todos.taken(here.delivery)
@@ -191,10 +192,10 @@ class TodoRegistry:
         if delivery.listener.service and caller is not None:
             thread, key, name = caller, caller.listener, delivery.sender
             own.add(caller.id)
-        if issuer is not None and issuer.casefold() != name.casefold():
-            raise AccessRefused(f"found the issuer {quoted(issuer)}, expected {quoted(name)}")
-        if thread_id is not None and thread_id not in own:
-            raise AccessRefused(f"found the thread {quoted(thread_id)}, expected this handler's own")
+        if issuer is not None and str(issuer).casefold() != name.casefold():
+            raise AccessRefused(f"found the issuer {quoted(str(issuer))}, expected {quoted(name)}")
+        if thread_id is not None and str(thread_id) not in own:
+            raise AccessRefused(f"found the thread {quoted(str(thread_id))}, expected this handler's own")
         return thread, key, name
 
 
@@ -202,7 +203,8 @@ class TodoRegistry:
 class ContextBuffer:
     """What the running handler's conversation remembers, the message being handled included.
 
-    A history is as it was when it was asked for, and safe to hold.
+    A history is as it was when it was asked for, and safe to hold. Each method raises NoDispatch
+    once the attempt is over that asked for it.
     """
 
     def __init__(self, here: _Here) -> None:

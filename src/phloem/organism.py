@@ -43,7 +43,7 @@ from phloem.pump.door import Door
 from phloem.pump.observer import LoggingObserver, Observer
 from phloem.pump.ports import SeededIds, TrioClock
 from phloem.pump.pump import Pump, open_pump
-from phloem.pump.reading import ContextView, todos_of
+from phloem.pump.reading import ContextView, count_todos, todos_of
 from phloem.pump.routing import Listener
 
 __all__ = ["Conversation", "Organism", "ThreadView", "open_organism"]
@@ -268,7 +268,7 @@ class Organism:
             "seats": {"free": self._pump.intake.free_seats, "waiting": self._pump.intake.waiting},
             "queued": core.ledger.in_flight - sum(running.values()),
             "handlers_running": slots.handlers.borrowed_tokens,
-            "memory": {**self.context.get_stats(), "todos": len(self.todos)},
+            "memory": {**self.context.get_stats(), "todos": count_todos(core)},
             "listeners": {
                 key: {
                     "running": running[key],

@@ -33,6 +33,29 @@ class _Slots:
 
 
 @final
+class _Nudges:
+    """The nudges that came with kept messages: many share one, and its bytes count once."""
+
+    __slots__ = ("_uses",)
+
+    def __init__(self) -> None:
+        self._uses: dict[str, int] = {}
+
+    def add(self, nudge: str) -> int:
+        """One more use; the bytes that it adds."""
+        uses = self._uses[nudge] = self._uses.get(nudge, 0) + 1
+        return utf8_size(nudge) if uses == 1 else 0
+
+    def remove(self, nudge: str) -> int:
+        """One use less; the bytes that it frees."""
+        self._uses[nudge] -= 1
+        if self._uses[nudge]:
+            return 0
+        del self._uses[nudge]
+        return utf8_size(nudge)
+
+
+@final
 class Context:
     """What the threads of one conversation remember.
 
@@ -44,8 +67,10 @@ class Context:
         "_forgotten",
         "_most",
         "_most_size",
+        "_nudges",
         "_past",
         "_past_forgotten",
+        "_past_nudges",
         "_past_size",
         "_per_thread",
         "_promised",
@@ -63,6 +88,7 @@ class Context:
         self._promised = self._promised_size = 0
         self._past: list[tuple[int, Record]] | None = [] if keep_past else None  # a heap by order
         self._past_size = self._past_forgotten = 0
+        self._nudges, self._past_nudges = _Nudges(), _Nudges()
         self.size = 0  # bytes
 
     def __len__(self) -> int:
@@ -77,10 +103,8 @@ class Context:
         records = slots.records
         record.index = slots.forgotten + len(records)
         records.append(record)
-        if record.nudge and (len(records) == 1 or records[-2].nudge is not record.nudge):
-            record.size += utf8_size(record.nudge)  # many slots share one
         self._count += 1
-        self.size += record.size
+        self.size += record.size + (self._nudges.add(record.nudge) if record.nudge else 0)
         if len(records) > self._per_thread:
             self._forget(slots)
         if self._count > self._most or self.size > self._most_size:
@@ -93,7 +117,7 @@ class Context:
         record.index = self.next_index(thread)
         thread.slots.records.append(record)
         self._count += 1
-        self.size += record.size
+        self.size += record.size + (self._nudges.add(record.nudge) if record.nudge else 0)
 
     def next_index(self, thread: Thread) -> int:
         """Where on its thread the next message will stand."""
@@ -107,7 +131,7 @@ class Context:
             if slots is None:
                 continue
             for record in slots.records:
-                self.size -= record.size
+                self.size -= record.size + (self._nudges.remove(record.nudge) if record.nudge else 0)
                 if self._past is not None:
                     self._remember_past(self._past, record)
             self._count -= len(slots.records)
@@ -181,7 +205,7 @@ class Context:
         slots.forgotten += 1
         self._forgotten += 1
         self._count -= 1
-        self.size -= record.size
+        self.size -= record.size + (self._nudges.remove(record.nudge) if record.nudge else 0)
 
     def _make_room(self, newest: Record) -> None:
         """The oldest of the conversation go; the newest stays, whatever its size."""
@@ -196,10 +220,10 @@ class Context:
 
     def _remember_past(self, past: list[tuple[int, Record]], record: Record) -> None:
         heapq.heappush(past, (record.order, record))
-        self._past_size += record.size
+        self._past_size += record.size + self._past_nudges.add(record.nudge)
         while len(past) > 1 and (len(past) > self._most or self._past_size > self._most_size):
             _, gone = heapq.heappop(past)
-            self._past_size -= gone.size
+            self._past_size -= gone.size + self._past_nudges.remove(gone.nudge)
             self._past_forgotten += 1
 
 

@@ -97,20 +97,19 @@ class Todos:
         self._by_name: dict[str, dict[str, _Todo]] = {}  # what is awaited, without case -> by id
         self._by_key: dict[str, dict[str, _Todo]] = {}  # whose -> by id
         self._unsettled: dict[object, dict[str, _Todo]] = {}  # attempt -> what it did, by id
-        self._closing = 0  # closed by attempts that may still fail
+        self._closed: dict[object, int] = {}  # attempt that may still fail -> how many it closed
         self._nudges: dict[str, str] = {}  # by key, until something changes: slots share them
 
     def __len__(self) -> int:
         """How many are open."""
-        return len(self._open) - self._closing
+        return len(self._open) - sum(self._closed.values())
 
     def taken(self, attempt: object) -> int:
         """How many places are taken, for an attempt that asks for one.
 
         What it closed itself makes room; what others closed does not, for it comes back if they fail.
         """
-        mine = self._unsettled.get(attempt, {}).values()
-        return len(self._open) - sum(todo.id in self._open and todo.closed_by is attempt for todo in mine)
+        return len(self._open) - self._closed.get(attempt, 0)
 
     def __iter__(self) -> Iterator[TodoWatcher]:
         return (todo.shown for todo in self._open.values() if todo.closed_by is None)
@@ -175,7 +174,7 @@ class Todos:
             self._forget(todo)
         else:
             todo.closed_by = attempt
-            self._closing += 1
+            self._closed[attempt] = self._closed.get(attempt, 0) + 1
             self._unsettled.setdefault(attempt, {})[id] = todo
         return shown
 
@@ -187,6 +186,7 @@ class Todos:
     def settle(self, attempt: object, *, keep: bool) -> list[Thread]:
         """An attempt is over: keep what it did, or undo it. The threads that have lost their last todo."""
         idle: list[Thread] = []
+        self._closed.pop(attempt, None)
         for todo in self._unsettled.pop(attempt, {}).values():
             if todo.id not in self._open:
                 continue  # gone with its thread
@@ -198,7 +198,6 @@ class Todos:
                 todo.opened_by = None
             else:
                 todo.closed_by = None
-                self._closing -= 1
                 self._nudges.pop(todo.key, None)
         return idle
 
@@ -220,7 +219,8 @@ class Todos:
                 del index[key]
         self._nudges.pop(todo.key, None)
         todo.thread.todos -= 1
-        self._closing -= todo.closed_by is not None
+        if todo.closed_by in self._closed:
+            self._closed[todo.closed_by] -= 1
 
 
 def format_nudge(watchers: Sequence[TodoWatcher]) -> str:

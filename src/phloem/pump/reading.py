@@ -14,7 +14,7 @@ from phloem.wire.parsing import quoted
 
 from .core import Core
 
-__all__ = ["ContextView", "todos_of"]
+__all__ = ["ContextView", "count_todos", "todos_of"]
 
 
 def todos_of(core: Core) -> tuple[TodoWatcher, ...]:
@@ -25,6 +25,11 @@ def todos_of(core: Core) -> tuple[TodoWatcher, ...]:
         if conversation.todos is not None
         for watcher in conversation.todos
     )
+
+
+def count_todos(core: Core) -> int:
+    """How many todos are open."""
+    return sum(len(each.todos) for each in core.conversations.values() if each.todos is not None)
 
 
 @final

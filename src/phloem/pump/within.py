@@ -167,7 +167,7 @@ class TodoRegistry:
         """As ``close``; the todo as it was."""
         _, key, _ = self._owner(None, None)
         todos = self._todos
-        return None if todos is None else todos.close(id, key, self._here.delivery)
+        return None if todos is None else todos.close(str(id), key, self._here.delivery)
 
     def close_all_for_thread(self, thread_id: str | None = None) -> int:
         """End all that this listener has open on a thread; how many there were."""

@@ -102,9 +102,10 @@ def test_a_service_among_the_peers_is_described() -> None:
 
 @pytest.mark.parametrize("name", [BOOT, BOOT.upper(), "nobody"])
 def test_who_may_not_be_addressed_is_as_unknown_as_who_is_not_there(name: str) -> None:
-    text = told(run(agent("agent", [name]), allow_unknown_peers=True))
+    unchecked = OrganismConfig("org", [agent("agent", [name])])  # a check would refuse phloem's names
+    text = told(running_listeners(unchecked, (BOOT_LISTENER,), SERVICE_LISTENERS))
     assert f"# {name} (not registered)" in text
-    assert "Boot\n" not in text
+    assert "Takes" not in text
     assert "OrganismName" not in text
 
 

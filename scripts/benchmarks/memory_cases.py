@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from statistics import median
 from typing import Any, Final
 from unittest import mock
 
@@ -47,13 +48,17 @@ def without_memory() -> Iterator[None]:
 
 
 def cost(rounds: int, hops: int) -> float:
-    """CPU seconds that memory costs a hop where no handler uses it; rounds with and without by turns."""
-    least_with = least_without = float("inf")
+    """CPU seconds that memory costs a hop where no handler uses it.
+
+    The median over pairs of rounds, one with and one without, side by side: both best rounds may
+    come from moments in which the machine had another pace.
+    """
+    differences: list[float] = []
     for _ in range(rounds):
-        least_with = min(least_with, phloem_cases.hops(1, hops).cpu)
+        remembering = phloem_cases.hops(1, hops).cpu
         with without_memory():
-            least_without = min(least_without, phloem_cases.hops(1, hops).cpu)
-    return least_with - least_without
+            differences.append(remembering - phloem_cases.hops(1, hops).cpu)
+    return median(differences)
 
 
 async def _used(messages: int) -> Hops:

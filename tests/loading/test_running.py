@@ -33,7 +33,9 @@ class Bottomless:
 
 def run(*listeners: ListenerConfig, ours: bool = True, **settings: Any) -> list[Listener]:
     config = resolve(OrganismConfig("org", listeners, **settings))
-    return running_listeners(config, (BOOT_LISTENER,), SERVICE_LISTENERS) if ours else running_listeners(config)
+    return (
+        running_listeners(config, (BOOT_LISTENER,), SERVICE_LISTENERS) if ours else running_listeners(config)
+    )
 
 
 def agent(name: str, peers: Sequence[str], **more: Any) -> ListenerConfig:

@@ -192,6 +192,16 @@ def test_what_ended_threads_had_stays_for_operators_within_the_limits_again() ->
     assert memory.all(past=True) == ["-2", "3", "4"]
 
 
+def test_what_ended_threads_had_goes_by_its_age_and_not_by_when_they_ended() -> None:
+    memory = Memory(slots=3, keep_past=True)
+    memory.append(memory.a, 1)
+    memory.append(memory.b, 2, 3)
+    memory.end(memory.b)
+    memory.append(memory.a, 4)
+    memory.end(memory.a)
+    assert memory.all(past=True) == ["-1", "2", "3", "4"]
+
+
 def test_nothing_of_ended_threads_is_told_where_nothing_of_them_is_kept() -> None:
     memory = Memory(per_thread=1)
     memory.append(memory.a, 0, 1, 2)
@@ -222,6 +232,13 @@ def test_a_promise_to_a_thread_that_has_ended_is_given_back_all_the_same() -> No
     assert memory.context.full(None, 1_000, 0, 0, 0) is None
     memory.append(memory.b, 1)
     assert memory.all() == ["1"]
+
+
+def test_the_end_of_threads_frees_what_is_on_its_way_to_them_as_well() -> None:
+    memory = Memory()
+    memory.append(memory.a, 1, 2, size=5)
+    memory.context.promise(memory.a, 7)
+    assert memory.context.held([memory.a, memory.b]) == (3, 17)
 
 
 def test_what_is_to_come_before_it_counts() -> None:

@@ -22,8 +22,8 @@ class Box:
     items: list[str]
 
 
-def read_box(text: str) -> Box:
-    return Box(text.split())
+def read_box(kind: type[Box], text: str) -> Box:
+    return kind(text.split())
 
 
 def record(
@@ -44,7 +44,7 @@ def record(
         type,
         text,
         read_box if immutable is None else None,
-        immutable,
+        Box if immutable is None else immutable,
         float(order),
         more.pop("own_name", None),
         more.pop("usage", ""),
@@ -111,13 +111,13 @@ def test_an_immutable_payload_is_shared() -> None:
     assert held[0].payload is held[0].payload is next(iter(held)).payload is payload
 
 
-def test_a_record_that_can_be_read_again_keeps_no_payload_alive() -> None:
-    made = Record(1, "m", "t", "a", "b", "Box", "x", read_box, Box(["x"]), 0.0, None, "", "")
-    assert made.payload is None
+def test_a_record_of_an_immutable_payload_keeps_no_text_that_nobody_reads_again() -> None:
+    made = Record(1, "m", "t", "a", "b", "Box", "x" * 9, None, ("x",), 0.0, None, "", "")
+    assert (made.text, made.size, made.slot.payload) == ("", 9, ("x",))
 
 
 def test_a_payload_that_can_no_longer_be_made_spoils_its_own_slot_only() -> None:
-    def refuses(text: str) -> Any:
+    def refuses(_: object, text: str) -> Any:
         raise ValueError("changed its mind")
 
     bad = Record(1, "m-1", "t", "eve", "b", "Bad", "x", refuses, None, 0.0, None, "", "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -184,6 +186,49 @@ def test_what_an_attempt_registers_and_closes_leaves_nothing_behind() -> None:
         assert len(todos) == 0, "what is closed is not open"
     todos.settle("attempt", keep=False)
     assert own.todos == 0
+
+
+def test_what_an_attempt_closed_makes_room_for_itself_alone_until_it_is_kept() -> None:
+    todos, own = Todos(), thread()
+    register(todos, "a", own, attempt="opener")
+    register(todos, "b", own, attempt="opener")
+    todos.settle("opener", keep=True)
+    todos.close("a", "agent", "closer")
+    assert (todos.taken("closer"), todos.taken("another")) == (1, 2), "it may fail yet, and a is back"
+    todos.settle("closer", keep=False)
+    assert todos.taken("closer") == todos.taken("another") == len(todos) == 2
+    todos.close("a", "agent", "closer")
+    todos.settle("closer", keep=True)
+    assert todos.taken("closer") == todos.taken("another") == len(todos) == 1
+
+
+def test_what_is_closed_and_then_gone_with_its_thread_makes_room_once() -> None:
+    todos, here, there = Todos(), thread("t1"), thread("t2")
+    register(todos, "a", here, attempt="opener")
+    register(todos, "b", there, attempt="opener")
+    todos.settle("opener", keep=True)
+    todos.close("a", "agent", "closer")
+    todos.drop([here])
+    assert todos.taken("closer") == todos.taken("another") == len(todos) == 1
+    todos.close("b", "agent", "closer")
+    assert (todos.taken("closer"), todos.taken("another"), len(todos)) == (0, 1, 0)
+
+
+def test_a_todo_holds_nothing_of_attempts_that_are_over() -> None:
+    class Attempt:
+        """Stands for a dispatch."""
+
+    opener, closer = Attempt(), Attempt()
+    held = [weakref.ref(opener), weakref.ref(closer)]
+    todos = Todos()
+    register(todos, "a", thread(), attempt=opener)
+    todos.settle(opener, keep=True)
+    todos.close("a", "agent", closer)
+    todos.settle(closer, keep=False)
+    del opener, closer
+    gc.collect()
+    assert [ref() for ref in held] == [None, None]
+    assert ids(todos) == ["a"]
 
 
 def test_a_nudge_says_what_from_whom_which_and_how_to_close_it() -> None:

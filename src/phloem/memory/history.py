@@ -60,7 +60,8 @@ class Forgotten:
 class Record:
     """A message as it is kept. ``order``: its place among all of its conversation.
 
-    ``read`` makes a payload of ``text``; None means that ``payload`` is immutable.
+    ``read`` makes a payload of ``source`` (its contract) and ``text``; without it ``source`` is the
+    payload itself, which is immutable.
     """
 
     __slots__ = (
@@ -71,9 +72,9 @@ class Record:
         "nudge",
         "order",
         "own_name",
-        "payload",
         "read",
         "size",
+        "source",
         "text",
         "thread_id",
         "to_id",
@@ -90,17 +91,16 @@ class Record:
         to_id: str,
         type: str,
         text: str,
-        read: Callable[[str], Any] | None,
-        payload: Any,
+        read: Callable[[Any, str], Any] | None,
+        source: Any,
         began: float,
         own_name: str | None,
         usage: str,
         nudge: str,
     ) -> None:
         self.message_id, self.thread_id, self.from_id, self.to_id = message_id, thread_id, from_id, to_id
-        self.type, self.text, self.read, self.payload = type, text, read, None
-        if read is None:
-            self.text, self.payload = "", payload  # nobody reads it again
+        self.type, self.read, self.source = type, read, source
+        self.text = "" if read is None else text  # nobody reads it again
         self.began, self.own_name, self.usage, self.nudge = began, own_name, usage, nudge
         self.order = order
         self.size = len(text) if text.isascii() else utf8_size(text)
@@ -109,7 +109,7 @@ class Record:
     @property
     def slot(self) -> BufferSlot:
         return BufferSlot(
-            self.payload if self.read is None else self.read(self.text),
+            self.source if self.read is None else self.read(self.source, self.text),
             SlotMetadata(
                 self.thread_id,
                 self.from_id,

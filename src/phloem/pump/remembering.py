@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from threading import get_ident
-from typing import Any, Final, final
+from typing import Final, final
 
 from phloem.config import MemoryLimits, OnFull
 from phloem.contract import Contract
@@ -71,18 +70,18 @@ class Remembering:
         conversation, thread = delivery.conversation, delivery.thread
         if self.refuses:
             self._context(conversation).promise(thread, utf8_size(delivery.text), -1)
-        handled, stamp = ending is Ending.HANDLED, delivery.stamp
-        delivery.stamp = 0
+        stamp, delivery.stamp = delivery.stamp, 0
         if conversation.todos is not None:
-            self.settle(delivery, keep=handled)
-        if handled and thread.alive:
-            # What goes in the same stretch would push out others for nothing.
-            goes = with_thread or not (thread.children or thread.lasting or thread.line or thread.todos)
-            if not goes:
-                memory = conversation.memory or self._context(conversation)
-                memory.append(thread, self._record(delivery, stamp))
-            elif self._keeps_past:
-                self._context(conversation).keep_past(thread, self._record(delivery, stamp))
+            self.settle(delivery, keep=ending is Ending.HANDLED)
+        if ending is not Ending.HANDLED or not thread.alive:
+            return
+        if not with_thread and (thread.children or thread.lasting or thread.line or thread.todos):
+            memory = conversation.memory
+            if memory is None:
+                memory = self._context(conversation)
+            memory.append(thread, self._record(delivery, stamp))
+        elif self._keeps_past:  # what goes in the same stretch would push out others for nothing
+            self._context(conversation).keep_past(thread, self._record(delivery, stamp))
 
     def settle(self, delivery: Delivery, *, keep: bool) -> None:
         """One attempt is over: what it did to todos stays, or is undone."""
@@ -94,9 +93,9 @@ class Remembering:
 
     def answered(self, delivery: Delivery, answer: Passed) -> None:
         """A payload went out at the root."""
-        conversation, responder = delivery.conversation, delivery.listener
+        conversation, responder, contract = delivery.conversation, delivery.listener, answer.contract
         if conversation.todos is not None:
-            conversation.todos.check(_names(answer.contract), responder.name)
+            conversation.todos.check(_names(contract), responder.name)
         conversation.stamp += 1
         record = Record(
             conversation.stamp,
@@ -104,10 +103,10 @@ class Remembering:
             conversation.threads.root.id,
             responder.name,
             conversation.sender,
-            answer.contract.payload_class.__name__,
+            contract.payload_class.__name__,
             answer.text,
-            self._reader(answer.contract),
-            answer.payload,
+            None if contract.immutable else self._again,
+            answer.payload if contract.immutable else contract,
             self._wall(),
             None,
             "",
@@ -220,13 +219,6 @@ class Remembering:
             )
         return conversation.memory
 
-    def _reader(self, contract: Contract) -> Callable[[str], Any] | None:
-        """What reads a kept text again; None where the payload itself can be shared.
-
-        Made for each record: a table of contracts would keep classes alive that are made in a call.
-        """
-        return None if contract.immutable else partial(self._again, contract)
-
     def _running(self, deliveries: Iterable[Delivery | None]) -> list[Record]:
         """Messages whose handler is at work now: each will stand last on its thread, if it is handled."""
         records: list[Record] = []
@@ -241,6 +233,7 @@ class Remembering:
 
     def _record(self, delivery: Delivery, stamp: int) -> Record:
         listener, contract = delivery.listener, delivery.contract
+        shared = contract.immutable
         return Record(
             stamp,
             delivery.id,
@@ -249,8 +242,8 @@ class Remembering:
             listener.name,
             contract.payload_class.__name__,
             delivery.text,
-            self._reader(contract),
-            delivery.payload,
+            None if shared else self._again,
+            delivery.payload if shared else contract,
             delivery.began,
             listener.name if listener.is_agent else None,
             listener.usage_instructions,

@@ -81,7 +81,7 @@ def mixed(unit: float, long: bool) -> Iterator[Figure]:
 
 
 def memory(unit: float, long: bool) -> Iterator[Figure]:
-    yield Figure("context and todos cost, a hop", memory_cases.cost(25, 1_001) / unit, "checkpoints", MEMORY)
+    yield Figure("context and todos cost, a hop", memory_cases.cost(61, 501) / unit, "checkpoints", MEMORY)
     count = 1_000_000 if long else 100_000
     memory_cases.used(5_000)  # warm
     ours = memory_cases.used(count)

@@ -19,7 +19,18 @@ from phloem.messages import HandlerMetadata, HandlerResponse, SystemError
 from phloem.organism import Organism
 from phloem.primitives import TodoClosed, TodoComplete, TodoRegistered, TodoUntil
 from phloem.pump.within import get_context_buffer, get_todo_registry
-from support.sweeping import VICTIM, Scenario, World, check, logged, run, scheduling, side_by_side, sweep
+from support.sweeping import (
+    VICTIM,
+    Scenario,
+    World,
+    check,
+    count_met,
+    logged,
+    results_of_one,
+    run,
+    scheduling,
+    side_by_side,
+)
 from support.watching import unfit
 
 SEATS = 4  # fewer than the scenario's strangers, so that one of them waits for a seat
@@ -197,19 +208,11 @@ def test_the_scenario_has_everything_in_it(seeds: range) -> None:
 @pytest.mark.parametrize(("cut", "met"), [("organism", 60), ("shutdown", 60), ("error", 40), ("drain", 15)])
 def test_all_can_be_cut_at_every_step(cut: str, met: int, seeds: range) -> None:
     """The whole organism cancelled, shut down without grace, left by an error, cancelled while it drains."""
-    cut_by_us = [
-        world.organism.report.abandoned_messages for world in sweep(SCENARIO, cut, seeds) if world.organism
-    ]
-    assert sum(map(bool, cut_by_us)) > met, "the sweep hardly ever met a message in flight"
+    assert count_met(SCENARIO, cut, seeds) > met, "the sweep hardly ever met a message in flight"
 
 
 @pytest.mark.parametrize("cut", ["kill", *CALLS])
 def test_one_call_can_be_cut_at_every_step_and_no_other_notices(cut: str, seeds: range) -> None:
     """One conversation killed; a stranger cancelled in its ask, its block, its wait."""
     own = "asked" if cut == "kill" else cut
-    seen: set[str] = set()
-    for world in sweep(SCENARIO, cut, seeds):
-        result = world.results[own]
-        assert world.results == UNDISTURBED | {own: result}
-        seen.add(result)
-    assert seen == {"cancelled", UNDISTURBED[own]}
+    assert results_of_one(SCENARIO, cut, seeds, UNDISTURBED) == {"cancelled", UNDISTURBED[own]}

@@ -283,3 +283,20 @@ def sweep(scenario: Scenario, cut: str, seeds: range) -> Iterator[World]:
                 error.add_note(f"cut: {cut}, seed {seed}, step {step} of {undisturbed.at.steps}")
                 raise
             yield world
+
+
+def count_met(scenario: Scenario, cut: str, seeds: range) -> int:
+    """How many of a sweep's cuts met a message in flight."""
+    worlds = [world for world in sweep(scenario, cut, seeds) if world.organism is not None]
+    return sum(bool(world.organism and world.organism.report.abandoned_messages) for world in worlds)
+
+
+def results_of_one(scenario: Scenario, cut: str, seeds: range, undisturbed: Mapping[str, str]) -> set[str]:
+    """What one call came to wherever it was cut, after a look whether all others came to what they do."""
+    own = "asked" if cut == "kill" else cut
+    seen: set[str] = set()
+    for world in sweep(scenario, cut, seeds):
+        result = world.results[own]
+        assert world.results == {**undisturbed, own: result}
+        seen.add(result)
+    return seen

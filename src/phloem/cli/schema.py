@@ -18,7 +18,6 @@ from .shell import Settings, common_options, pass_settings
 if TYPE_CHECKING:
     from phloem.config import OrganismConfig
     from phloem.contract import Contract
-    from phloem.contract.prompts import Peer
     from phloem.pump.routing import Listener
 
 __all__ = ["command"]
@@ -93,21 +92,9 @@ def _found(config: OrganismConfig, name: str) -> list[Listener]:
 def _words(config: OrganismConfig, twins: Sequence[Listener]) -> str:
     from phloem.config import Usage
     from phloem.contract.prompts import peer_words
+    from phloem.loading import peer_of
 
-    return _ended(peer_words(_peer(twins), xsd=config.usage == Usage.XSD))
-
-
-def _peer(twins: Sequence[Listener]) -> Peer:
-    """Twins speak as one, as in the usage instructions of an agent that may address them."""
-    from phloem.contract.prompts import Peer
-
-    answers = dict.fromkeys(contract for each in twins for contract in each.responds_with or ())
-    return Peer(
-        name=twins[0].name,
-        description=" ".join(dict.fromkeys(each.description for each in twins if each.description)),
-        contracts=_contracts(twins),
-        responds_with=tuple(answers) or None,
-    )
+    return _ended(peer_words(peer_of(twins), xsd=config.usage == Usage.XSD))
 
 
 def _contracts(twins: Sequence[Listener]) -> tuple[Contract, ...]:

@@ -20,6 +20,6 @@ from __future__ import annotations
 
 from .files import load_config, resolve, unbuilt
 from .folders import importable
-from .running import running_listeners
+from .running import peer_of, running_listeners
 
-__all__ = ["importable", "load_config", "resolve", "running_listeners", "unbuilt"]
+__all__ = ["importable", "load_config", "peer_of", "resolve", "running_listeners", "unbuilt"]

@@ -19,7 +19,7 @@ from phloem.pump.routing import Listener, twin_keys
 
 from .report import listener_place
 
-__all__ = ["running_listeners"]
+__all__ = ["peer_of", "running_listeners"]
 
 
 def running_listeners(
@@ -79,22 +79,23 @@ def _told(listener: Listener, usage: str, running: Sequence[Listener]) -> Listen
     """The same, with its usage instructions if it is an agent."""
     if not listener.is_agent:
         return listener
-    peers = [_peer(name, running) for name in listener.peers or ()]
+    peers: list[Peer] = []
+    for name in listener.peers or ():
+        twins = [each for each in running if each.name.casefold() == name.casefold() and not each.private]
+        unknown = Peer(name=name, description="", contracts=(), registered=False)
+        peers.append(peer_of(twins) if twins else unknown)
     text = usage_instructions(listener.name, listener.description, peers, xsd=usage == Usage.XSD)
     return replace(listener, usage_instructions=text)
 
 
-def _peer(name: str, running: Sequence[Listener]) -> Peer:
-    """What is known of a peer; broadcast twins speak as one."""
-    found = [each for each in running if each.name.casefold() == name.casefold() and not each.private]
-    if not found:
-        return Peer(name=name, description="", contracts=(), registered=False)
-    answers = [each.responds_with for each in found if each.responds_with is not None]
+def peer_of(twins: Sequence[Listener]) -> Peer:
+    """What others are told of the listeners of one name (one at least), who speak as one."""
+    answers = dict.fromkeys(contract for each in twins for contract in each.responds_with or ())
     return Peer(
-        name=found[0].name,
-        description=" ".join(dict.fromkeys(each.description for each in found if each.description)),
-        contracts=tuple(dict.fromkeys(contract for each in found for contract in each.contracts)),
-        responds_with=tuple(dict.fromkeys(contract for group in answers for contract in group)) or None,
+        name=twins[0].name,
+        description=" ".join(dict.fromkeys(each.description for each in twins if each.description)),
+        contracts=tuple(dict.fromkeys(contract for each in twins for contract in each.contracts)),
+        responds_with=tuple(answers) or None,
     )
 
 

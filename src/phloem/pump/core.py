@@ -205,7 +205,8 @@ class Core:
             self.queue.release(thread)
         if thread.occupant is None and not thread.children:
             conversation = delivery.conversation
-            self.memory.forget(conversation, conversation.threads.reap(thread))
+            if gone := conversation.threads.reap(thread):
+                self.memory.forget(conversation, gone)
 
     def prune(self, thread: Thread, turn: Turn) -> None:
         """End a thread whose call has ended, with everything below it and everything still on it."""

@@ -63,11 +63,12 @@ class Settling:
 
     def returned(self, delivery: Delivery, value: Any) -> None:
         """The handler returned. What it sends goes on, or the dispatch has failed."""
-        planned = attempted(self._plan, delivery, value)
-        if isinstance(planned, Raised):
-            self._bad_return(delivery, planned.error)
+        plan = attempted(self._plan, delivery, value)
+        if isinstance(plan, Raised):
+            self._bad_return(delivery, plan.error)
             return
-        plan = self._admitted(delivery, planned)
+        if self._core.memory.refuses:
+            self._refuse_what_is_too_much(delivery, plan)
         if plan.refused:
             self._refusals(delivery, plan)
             return
@@ -131,17 +132,16 @@ class Settling:
         plan.sort(items, at_root=plan.responds and self._caller(delivery.thread) is None)
         return plan
 
-    def _admitted(self, delivery: Delivery, plan: _Plan) -> _Plan:
-        """The same plan, without what a full memory refuses. What a service answers always has room."""
+    def _refuse_what_is_too_much(self, delivery: Delivery, plan: _Plan) -> None:
+        """For a memory that refuses once it is full. What a service answers always has room."""
         going = plan.passed or plan.answers
-        if self._core.memory.refuses and going and not delivery.listener.service:
+        if going and not delivery.listener.service:
             conversation, thread = delivery.conversation, delivery.thread
             to = thread.parent if plan.responds else None
             ending = conversation.threads.ending(thread, delivery.turn.number) if plan.responds else ()
             at_root = bool(plan.answers)
             plan.passed, plan.answers = [], []
             plan.sort(self._core.memory.admitted(conversation, going, lambda _: to, ending), at_root=at_root)
-        return plan
 
     def _answers(self, delivery: Delivery, responses: list[HandlerResponse], plan: _Plan) -> list[Checked]:
         pipeline, caller = self._core.pipeline, self._caller(delivery.thread)

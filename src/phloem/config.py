@@ -16,6 +16,7 @@ from .messages import HandlerMetadata
 
 __all__ = [
     "Budgets",
+    "EventLimits",
     "Handler",
     "ListenerConfig",
     "MemoryLimits",
@@ -94,6 +95,14 @@ MAX_TODOS: Final = 1_000  # open in one conversation; an agent that waits for mo
 MAX_TODO_DESCRIPTION: Final = 2_000  # characters; it stands in every nudge until the todo is closed
 KEEP_FINISHED: Final = 0  # finished conversations whose context can be read; memory goes back at once
 
+# -- events -----------------------------------------------------------------------------------
+MAX_HISTORY: Final = 1_000  # events; the reference's default
+MAX_HISTORY_BYTES: Final = 4 * 1024 * 1024  # 4 MiB: texts that grow with each delta would else fill 100 MiB
+MAX_CONCURRENT_EVENT_HANDLERS: Final = 10  # the reference's default
+MAILBOX: Final = 1_024  # events one subscription may be behind; a burst of a whole conversation
+EVENT_SLOW_AFTER: Final = 1.0  # seconds after which a handler is named and holds up nobody else
+EVENT_GRACE: Final = 1.0  # seconds; a thousand events of a handler that takes a millisecond each
+
 PORT: Final = 8765  # the reference's default
 
 
@@ -162,6 +171,25 @@ class MemoryLimits:
 
 
 @final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventLimits:
+    """What the bus of an organism keeps and runs at most.
+
+    ``max_history`` events (0 keeps none) of at most ``max_history_bytes`` stay readable;
+    ``max_concurrent_handlers`` subscribers run at once, one that takes longer than ``slow_after``
+    seconds not counted; ``buffer`` events wait for each. At the end what waits is delivered for
+    ``grace`` seconds.
+    """
+
+    max_history: int = MAX_HISTORY
+    max_history_bytes: int = MAX_HISTORY_BYTES
+    max_concurrent_handlers: int = MAX_CONCURRENT_EVENT_HANDLERS
+    buffer: int = MAILBOX
+    slow_after: float = EVENT_SLOW_AFTER
+    grace: float = EVENT_GRACE
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class ListenerConfig:
     """One listener as it is declared: classes and callables, or import paths for them."""
@@ -212,6 +240,7 @@ class OrganismConfig:
     keep_outcome_bytes: int = field(default=KEEP_OUTCOME_BYTES, kw_only=True)
     wire: WireLimits = field(default=WireLimits(), kw_only=True)
     memory: MemoryLimits = field(default=MemoryLimits(), kw_only=True)
+    events: EventLimits = field(default=EventLimits(), kw_only=True)
     usage: str = field(default=Usage.CARDS, kw_only=True)  # a card and an example: a quarter of the tokens
     allow_unknown_peers: bool = field(default=False, kw_only=True)  # a misspelt peer is found at start
     # keys of a file whose part is not built yet, even where they only say the default

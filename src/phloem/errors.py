@@ -19,16 +19,22 @@ __all__ = [
     "ConfigurationFault",
     "ContractError",
     "ConversationFailed",
+    "EventBusClosed",
+    "EventDropped",
     "InternalError",
+    "InvalidEvent",
     "InvalidMessage",
+    "JournalError",
     "MessageRejected",
     "NoDispatch",
     "NoResponse",
     "OrganismClosed",
     "OutcomeForgotten",
     "PhloemError",
+    "PublishCircle",
     "SenderError",
     "SenderRefused",
+    "StreamOverflowed",
     "TooManyTodos",
     "WorldError",
     "WouldDeadlock",
@@ -138,6 +144,28 @@ class TooManyTodos(CallerError):
 
 
 @final
+class EventBusClosed(CallerError):
+    """The bus no longer takes events, subscriptions or streams."""
+
+
+@final
+class InvalidEvent(CallerError, ValueError):
+    """An event, a type or a filter that a bus does not take."""
+
+
+@final
+class PublishCircle(CallerError):
+    """A handler's publish waits for handlers that wait for it, and their mailboxes hold twice their bound."""
+
+    def __init__(self, subscriptions: Sequence[str]) -> None:
+        self.subscriptions: tuple[str, ...] = tuple(subscriptions)
+        super().__init__(
+            f"found a circle of {', '.join(self.subscriptions)}, each with twice its bound waiting; expected "
+            "handlers that publish less than they take in, or a larger buffer"
+        )
+
+
+@final
 class OutcomeForgotten(CallerError, LookupError):
     """The outcome is older than the newest ``keep_outcomes``, or was never known here."""
 
@@ -159,3 +187,22 @@ class NoResponse(WorldError):
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
         super().__init__(f"conversation {outcome.conversation} completed without a response")
+
+
+@final
+class EventDropped(WorldError):
+    """An event left a mailbox undelivered: it was full, or its subscription ended."""
+
+
+@final
+class StreamOverflowed(WorldError):
+    """A stream of overflow ``error`` was read too slowly; ``lost`` events did not fit any more."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost = lost
+        super().__init__(f"the stream's buffer was full: {lost} events were lost")
+
+
+@final
+class JournalError(WorldError, ValueError):
+    """A journal cannot be written, or a line of one is no event; says which file and line."""

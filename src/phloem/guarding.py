@@ -14,7 +14,7 @@ from typing import Any, cast, final
 
 import trio
 
-__all__ = ["Raised", "attempted", "guarded", "said"]
+__all__ = ["Raised", "attempted", "guarded", "holds_cancelled", "said"]
 
 
 @final
@@ -55,6 +55,13 @@ def attempted(function: Callable[..., Any], *args: object) -> Any:
         raise
     except BaseException as error:
         return Raised(error)
+
+
+def holds_cancelled(error: BaseException) -> bool:
+    """True if some scope waits for it: a ``Cancelled``, or a group with one in it."""
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).subgroup(trio.Cancelled) is not None
+    return isinstance(error, trio.Cancelled)
 
 
 def said(error: BaseException) -> str:

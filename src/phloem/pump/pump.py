@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import cast, final
+from typing import final
 
 import trio
 
 from phloem.config import PARSE_THREADS, SLOW_AFTER, OrganismConfig, ThreadScheduling
 from phloem.errors import ConfigurationError, ConfigurationFault
+from phloem.events.bus import EventBus
+from phloem.guarding import holds_cancelled
 from phloem.messages import Clock, ConversationState, Ending, Ids, Random
 
 from .carrying import STOPPED, Carriers
@@ -22,11 +24,12 @@ from .conversation import Conversation, Turn
 from .core import Core
 from .dispatch import current_dispatch
 from .intake import Intake
-from .observer import Observer
+from .observer import Observer, Observers
 from .pipeline import Pipeline
 from .remembering import Remembering
 from .routing import Listener
 from .slots import Slots
+from .telling import Telling
 
 __all__ = ["Pump", "open_pump"]
 
@@ -43,16 +46,21 @@ class Pump:
         clock: Clock,
         ids: Ids,
         random: Random,
+        events: EventBus,
     ) -> None:
         pipeline = Pipeline(listeners, config.wire)
-        self.observer = observer
+        keys = frozenset(listener.key for listener in listeners)
+        telling = Telling(events.record, config.name, keys, lambda: self.core.ledger.report())
+        self.observer = Observers(telling, observer)
         self.core = Core(
             listeners,
             pipeline,
-            observer,
+            self.observer,
             clock,
             ids,
             Remembering(config.memory, pipeline, clock),
+            events,
+            config.name,
             depth_first=config.thread_scheduling == ThreadScheduling.DEPTH_FIRST,
             max_attempts=config.max_attempts,
             keep_outcomes=config.keep_outcomes,
@@ -189,6 +197,8 @@ class Pump:
             self._idle = None
 
     def _conversation_ended(self, conversation: Conversation) -> None:
+        for id in conversation.subscriptions or ():  # after its end was told: they still hear of that
+            self.core.events.retire(id)
         self.intake.give_back()
 
 
@@ -200,12 +210,14 @@ async def open_pump(
     clock: Clock,
     ids: Ids,
     random: Random,
+    events: EventBus,
 ) -> AsyncIterator[Pump]:
     """A running pump. Left normally it drains for ``shutdown_grace`` seconds; left by an error it does not.
 
-    An error of the body arrives as it was raised, not wrapped into a group.
+    An error of the body arrives as it was raised, not wrapped into a group. What happens is told to
+    ``observer`` and, before it, on ``events``, which must stay open for longer.
     """
-    pump = Pump(config, listeners, observer, clock, ids, random)
+    pump = Pump(config, listeners, observer, clock, ids, random, events)
     failed: BaseException | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pump.watch, name="phloem watch")
@@ -214,16 +226,10 @@ async def open_pump(
             yield pump
         except BaseException as error:  # noqa: ASYNC103 - kept, and raised below, unless a scope waits for it
             pump.ask_to_stop(0.0)
-            if _holds_cancelled(error):
+            if holds_cancelled(error):
                 raise
             failed = error
         else:
             await pump.stop(config.shutdown_grace)
     if failed is not None:
         raise failed
-
-
-def _holds_cancelled(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", error).subgroup(trio.Cancelled) is not None
-    return isinstance(error, trio.Cancelled)

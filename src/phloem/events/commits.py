@@ -1,0 +1,130 @@
+"""Where an event comes to be: stamped, kept, and put into everything that matches.
+
+Decides the one order in which everybody sees events. Each call is one synchronous stretch from
+the stamp to the last wake, so nobody sees half a commit and no cancellation falls into one.
+Called by the bus, after everything that may wait or be refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Protocol, final
+
+from .history import History
+from .mailbox import Mailbox, Tracker
+from .pool import Pool
+from .routes import Filters, Routes
+from .types import UNPUBLISHED, AgentEvent, HistoryGap, Row, event_of
+
+__all__ = ["Commits", "Sink"]
+
+ROW: Final = 512  # bytes of a row and what it refers to, its texts and data apart; measured
+
+
+class Sink(Protocol):
+    """What an event is put into: a mailbox, a stream or an expectation."""
+
+    id: str
+    filters: Filters
+    once: bool
+
+    @property
+    def binds(self) -> bool:
+        """True if a publish waits for room in it."""
+        ...
+
+    def put(self, event: AgentEvent, tracker: Tracker | None, *, drops: bool) -> None:
+        """Take the event. Never waits, never raises."""
+        ...
+
+
+@final
+class Commits:
+    """The events of one bus: how many there were, the newest, and who takes the next."""
+
+    def __init__(
+        self, id: str, history: History, pool: Pool, wall: Callable[[], float], taken: Callable[[Sink], None]
+    ) -> None:
+        self.id, self.history = id, history
+        self.routes: Routes[Sink] = Routes()
+        self.counts: dict[str, int] = {}  # by type
+        self.seq = 0
+        self._pool, self._wall, self._taken = pool, wall, taken
+
+    def record(
+        self,
+        type: str,
+        stream_id: str,
+        node_id: str | None,
+        execution_id: str | None,
+        data: dict[str, Any],
+        correlation_id: str | None = None,
+        cause_id: str | None = None,
+        weight: int = 0,
+    ) -> None:
+        """As ``commit``, dropping, of which an event is made only if somebody reads."""
+        seq = self.seq = self.seq + 1
+        wall, size = self._wall(), ROW + weight
+        row = (seq, type, stream_id, node_id, execution_id, data, wall, correlation_id, cause_id, "", size)
+        self.history.append(row)
+        self.counts[type] = self.counts.get(type, 0) + 1
+        if sinks := self.routes.matching(type, stream_id, node_id, execution_id):
+            self._put(sinks, self.event(row), None, drops=True)
+
+    def commit(
+        self,
+        event: AgentEvent,
+        type: str,
+        data: Mapping[str, Any],
+        size: int,
+        tracker: Tracker | None,
+        *,
+        drops: bool,
+    ) -> AgentEvent:
+        """The event as stamped. ``type`` and ``data`` (of ``size`` bytes) have been checked and frozen.
+
+        If ``drops``, full mailboxes lose their oldest; else there has been a wait for room.
+        """
+        seq = self.seq = self.seq + 1
+        own = event.id if event.seq == 0 else ""  # what was published before becomes an event of its own
+        stream, node, execution = event.stream_id, event.node_id, event.execution_id
+        row: Row = (
+            seq,
+            type,
+            stream,
+            node,
+            execution,
+            data,
+            self._wall() if event.timestamp == UNPUBLISHED else event.timestamp,
+            event.correlation_id,
+            event.cause_id,
+            own or f"{self.id}-{seq}",
+            size + ROW,
+        )
+        self.history.append(row)
+        self.counts[type] = self.counts.get(type, 0) + 1
+        stamped = event_of(row)
+        if sinks := self.routes.matching(type, stream, node, execution):
+            self._put(sinks, stamped, tracker, drops=drops)
+        return stamped
+
+    def event(self, row: Row) -> AgentEvent:
+        """The event of a row, which may have been recorded without an id."""
+        return event_of(row if row[9] else (*row[:9], f"{self.id}-{row[0]}", row[10]))
+
+    def newest(self, wanted: Filters, limit: int) -> list[AgentEvent]:
+        """What history holds of these, the most recent first."""
+        return [self.event(row) for row in self.history.newest(wanted, limit)]
+
+    def past(self, wanted: Filters, since: int) -> list[AgentEvent | HistoryGap]:
+        """What history holds of these after ``since``; where it no longer has all, a gap first."""
+        rows, missing = self.history.since(wanted, since)
+        return [*([HistoryGap(since, missing)] if missing else ()), *map(self.event, rows)]
+
+    def _put(self, sinks: Iterable[Sink], event: AgentEvent, tracker: Tracker | None, *, drops: bool) -> None:
+        for sink in sinks:
+            sink.put(event, tracker, drops=drops)
+            if sink.once:
+                self._taken(sink)
+            if type(sink) is Mailbox and not sink.ready:
+                self._pool.offer(sink)

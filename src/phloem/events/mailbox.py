@@ -1,0 +1,290 @@
+"""What waits for one subscriber's handler, and which of it may be taken now.
+
+Decides order (one at a time, or one at a time for each key, or all at once), what is dropped
+when there is too much, and what a subscription counts. Pure: it moves no task. Filled by
+``bus`` in the sync stretch of a commit; emptied by ``pool``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from contextvars import Context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from phloem.errors import EventDropped
+from phloem.guarding import Raised, attempted
+
+from .routes import Filters
+from .types import AgentEvent
+
+if TYPE_CHECKING:
+    from .pool import Worker
+    from .room import Waiter
+
+__all__ = ["Call", "Delivered", "EventHandler", "Mailbox", "Subscription", "Tracked", "Tracker"]
+
+EventHandler = Callable[[AgentEvent], Awaitable[object] | None]
+Call = Callable[[AgentEvent], Awaitable[object]]  # a handler, as a coroutine function
+LOG: Final = logging.getLogger("phloem.events")
+NO_KEY: Final = object()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A subscription as it was made. ``event_types`` None: any."""
+
+    id: str
+    event_types: frozenset[str] | None
+    handler: EventHandler
+    filter_stream: str | None = None
+    filter_node: str | None = None
+    filter_execution: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What came of a ``deliver``: the event as published, and what handlers raised, by subscription.
+
+    ``unawaited`` are the subscriptions whose handlers would have had to wait for the caller.
+    """
+
+    event: AgentEvent
+    errors: Mapping[str, BaseException]
+    unawaited: tuple[str, ...] = ()
+
+
+@final
+class Tracker:
+    """One ``deliver``: the mailboxes whose handlers have not come back yet, and what the others raised."""
+
+    __slots__ = ("errors", "pending", "waiter")
+
+    def __init__(self) -> None:
+        self.pending: dict[Tracked, None] = {}
+        self.errors: dict[str, BaseException] = {}
+        self.waiter: Waiter | None = None
+
+    def look_again(self) -> None:
+        """Whoever waits for it may have to wait no more."""
+        if self.waiter is not None:
+            self.waiter.wake()
+
+
+@final
+class Tracked:
+    """An event in one mailbox, of which somebody wants to know when it has been handled."""
+
+    __slots__ = ("box", "event", "tracker", "worker")
+
+    def __init__(self, event: AgentEvent, box: Mailbox, tracker: Tracker) -> None:
+        self.event, self.box, self.tracker = event, box, tracker
+        self.worker: Worker | None = None
+        tracker.pending[self] = None
+
+    def done(self, error: BaseException | None = None) -> None:
+        """Its handler has come back, or it never will be entered."""
+        if error is not None:
+            self.tracker.errors[self.box.id] = error
+        del self.tracker.pending[self]
+        if not self.tracker.pending:
+            self.tracker.look_again()
+
+
+@final
+class Mailbox:
+    """Of one subscription. ``waiting`` counts what no handler has been entered with yet."""
+
+    __slots__ = (
+        "busy",
+        "call",
+        "context",
+        "delivered",
+        "discarded",
+        "errors",
+        "filters",
+        "gone",
+        "hands",
+        "id",
+        "inbox",
+        "key",
+        "lagged",
+        "limit",
+        "line",
+        "most",
+        "name",
+        "once",
+        "ready",
+        "retired",
+        "runs",
+        "slow",
+        "subscription",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        filters: Filters,
+        call: Call,
+        context: Context,
+        limit: int,
+        *,
+        name: str,
+        key: Callable[[AgentEvent], Hashable] | None,
+        concurrent: bool,
+        once: bool,
+    ) -> None:
+        self.subscription, self.filters, self.id = subscription, filters, subscription.id
+        self.call, self.context, self.limit, self.name = call, context, limit, name
+        self.key, self.once = key, once
+        self.most = limit if concurrent or key is not None else 1  # workers at once: as many as may wait
+        self.inbox: deque[AgentEvent | Tracked] = deque()
+        self.busy: dict[Hashable, deque[AgentEvent | Tracked]] = {}  # what waits behind a key in hand
+        self.waiting = 0
+        self.hands = 0  # workers at it
+        self.runs: dict[Worker, None] = {}
+        self.ready = False  # in the pool's queue
+        self.line: list[Waiter] = []  # publishers who wait for room, the one who came first in front
+        self.gone = False  # no handler is entered any more
+        self.retired = False  # takes no more events, and goes once it is empty
+        self.delivered = self.lagged = self.errors = self.slow = self.discarded = 0
+
+    @property
+    def binds(self) -> bool:
+        """True if a publish waits for room here."""
+        return True
+
+    @property
+    def reader(self) -> None:
+        """Nobody in particular: workers empty it."""
+        return None
+
+    def comes_free(self, goes_on: Callable[[Worker], bool]) -> bool:
+        """True if a handler will be entered or come back."""
+        if (self.inbox and self.hands < self.most) or not self.runs:
+            return True
+        return any(goes_on(worker) for worker in self.runs)
+
+    def hand_before(self, item: Tracked) -> Worker | None:
+        """Who has the key in hand that ``item`` waits behind; None if it waits for any worker."""
+        for key, parked in self.busy.items():
+            if item in parked:
+                return next((worker for worker in self.runs if worker.key is key), None)
+        return None
+
+    def put(self, event: AgentEvent, tracker: Tracker | None, *, drops: bool) -> None:
+        """Take it. If ``drops`` and there is no room, the oldest goes."""
+        if drops and self.waiting >= self.limit:
+            self._drop_oldest()
+        self.inbox.append(event if tracker is None else Tracked(event, self, tracker))
+        self.waiting += 1
+
+    def take(self, worker: Worker) -> AgentEvent | Tracked | None:
+        """The next that may be handled; None if there is nothing for this worker."""
+        if self.key is None:
+            if not self.inbox:
+                return None
+            item = self.inbox.popleft()
+        else:
+            found = self._take_keyed(worker, self.key)
+            if found is None:
+                return None
+            item = found
+        self.waiting -= 1
+        if type(item) is Tracked:
+            item.worker = worker
+        return item
+
+    def let_go(self, worker: Worker) -> None:
+        """The worker leaves; what waits behind its key is anybody's again, in order."""
+        parked = self.busy.pop(worker.key, None) if worker.key is not NO_KEY else None
+        worker.key = NO_KEY
+        if parked:
+            self.inbox.extendleft(reversed(parked))
+
+    def empty(self) -> None:
+        """Nothing of it is delivered any more."""
+        items = [*self.inbox, *(item for parked in self.busy.values() for item in parked)]
+        self.inbox.clear()
+        for parked in self.busy.values():
+            parked.clear()
+        self.waiting = 0
+        self.discarded += len(items)
+        for item in items:
+            if type(item) is Tracked:
+                item.done(EventDropped(f"subscription {self.id} ended before it had handled the event"))
+
+    def stats(self) -> dict[str, int]:
+        """What ``get_stats`` says of it."""
+        return {
+            "delivered": self.delivered,
+            "lagged": self.lagged,
+            "errors": self.errors,
+            "queue_depth": self.waiting,
+            "running": self.hands,
+            "slow": self.slow,
+        }
+
+    def failed(self, event: AgentEvent, error: BaseException) -> None:
+        """Count what its handler or its key raised, and log it with its traceback."""
+        self.errors += 1
+        info = (type(error), error, error.__traceback__)
+        LOG.error("subscription %s (%s) raised on event %s", self.id, self.name, event.id, exc_info=info)
+
+    def _take_keyed(
+        self, worker: Worker, key: Callable[[AgentEvent], Hashable]
+    ) -> AgentEvent | Tracked | None:
+        if worker.key is not NO_KEY:
+            parked = self.busy[worker.key]
+            if parked:
+                return parked.popleft()
+            del self.busy[worker.key]
+            worker.key = NO_KEY
+        while self.inbox:
+            item = self.inbox.popleft()
+            tracked = type(item) is Tracked
+            event = item.event if isinstance(item, Tracked) else item
+            placed = attempted(self._place, item, event, key)  # the key's own code, its __eq__ included
+            if isinstance(placed, Raised):
+                self.waiting -= 1
+                self.failed(event, placed.error)
+                if isinstance(item, Tracked):
+                    item.done(placed.error)
+            elif placed is not NO_KEY:
+                worker.key = placed
+                return item
+            elif tracked and isinstance(item, Tracked):
+                item.tracker.look_again()
+        return None
+
+    def _place(
+        self, item: AgentEvent | Tracked, event: AgentEvent, key: Callable[[AgentEvent], Hashable]
+    ) -> Any:
+        """The event's key, now in hand; NO_KEY if somebody else has it and the event waits behind him."""
+        found = key(event)
+        parked = self.busy.get(found)
+        if parked is not None:
+            parked.append(item)
+            return NO_KEY
+        self.busy[found] = deque()
+        return found
+
+    def _drop_oldest(self) -> None:
+        oldest = self.inbox
+        for parked in self.busy.values():
+            if parked and (not oldest or _seq(parked[0]) < _seq(oldest[0])):
+                oldest = parked
+        item = oldest.popleft()
+        self.waiting -= 1
+        self.lagged += 1
+        if isinstance(item, Tracked):
+            item.done(EventDropped(f"the mailbox of subscription {self.id} was full"))
+
+
+def _seq(item: AgentEvent | Tracked) -> int:
+    return item.event.seq if isinstance(item, Tracked) else item.seq

@@ -1,0 +1,298 @@
+"""The workers that run subscribers' handlers: who runs, how many at once, and who has run too long.
+
+Decides which mailbox is served next (first come, first served, so many events at a time), that
+at most ``most`` handlers run at once, and who of them counts: one that waits inside the bus
+gives its place back, and one that has run longer than ``slow_after`` is named and no longer
+counted. Owns no nursery: ``bus`` does, and hands in what starts a task.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, final
+
+import trio
+
+from phloem.guarding import Raised, guarded
+
+from .mailbox import LOG, NO_KEY, Mailbox, Tracked
+
+if TYPE_CHECKING:
+    from .room import Room, Waiter
+
+__all__ = ["Pool", "Worker"]
+
+VISIT: Final = 64  # events of one mailbox before the next one's turn; a checkpoint between two visits
+TICKS: Final = 4  # looks in the time after which a handler is slow: at most a quarter too late
+
+
+@final
+class Worker:
+    """A task that serves mailboxes, one after the other."""
+
+    __slots__ = ("away", "box", "counted", "key", "runs", "seen", "since", "slow", "task", "waits")
+
+    def __init__(self, box: Mailbox) -> None:
+        self.box = box
+        self.task: Any = None  # once it has begun
+        self.counted = True  # holds one of the places
+        self.slow = False
+        self.away = 0  # tasks of its handler that wait inside the bus
+        self.waits: list[Waiter] = []  # what these wait for
+        self.key: Any = NO_KEY  # of a keyed mailbox: the one in its hands
+        self.runs = 0  # handlers entered and left
+        self.seen, self.since = 0, 0.0  # this many runs at that time, or since then
+
+
+@final
+class Pool:
+    """The workers of one bus."""
+
+    def __init__(self, most: int, slow_after: float, room: Room) -> None:
+        self.spawn: Callable[..., None] | None = None  # set while the bus is open
+        self.left: Callable[[Mailbox], None]  # told of each mailbox that a worker leaves; set by the bus
+        self._most, self._slow_after, self._room = most, slow_after, room
+        self._ready: deque[Mailbox] = deque()
+        self._active = 0
+        self._idle: list[Worker] = []
+        self._returning: OrderedDict[Worker, list[trio.lowlevel.Task]] = OrderedDict()
+        self._workers: dict[trio.lowlevel.Task, Worker] = {}
+        self._busy: dict[Worker, None] = {}
+        self._watcher: trio.lowlevel.Task | None = None  # while it has nothing to watch
+        self._quiet: trio.Event | None = None
+
+    # -- mailboxes ----------------------------------------------------------------------------
+
+    def offer(self, box: Mailbox) -> None:
+        """Have somebody serve it if there is something to take."""
+        if box.inbox and not box.ready and box.hands < box.most:
+            box.ready = True
+            self._ready.append(box)
+            if self._active < self._most:
+                self._start()
+
+    async def quiet(self) -> None:
+        """Until no handler runs and nothing waits. Checkpoint."""
+        while self._busy or self._ready:
+            self._quiet = trio.Event()
+            await self._quiet.wait()
+        await trio.lowlevel.checkpoint()
+
+    @property
+    def running(self) -> int:
+        """Handlers at work, the slow ones included."""
+        return len(self._busy)
+
+    # -- places ---------------------------------------------------------------------------------
+
+    def worker_of(self, task: trio.lowlevel.Task) -> Worker | None:
+        """The worker whose handler ``task`` belongs to: the handler waits for it, as a child or itself."""
+        if not self._workers:
+            return None
+        at: trio.lowlevel.Task | None = task
+        while at is not None:
+            worker = self._workers.get(at)
+            if worker is not None:
+                return worker
+            nursery = at.parent_nursery
+            at = None if nursery is None else nursery.parent_task
+        return None
+
+    def step_out(self, worker: Worker | None) -> None:
+        """A task of its handler is about to wait inside the bus."""
+        if worker is not None:
+            worker.away += 1
+            if worker.counted:
+                worker.counted = False
+                self._release()
+
+    async def step_in(self, worker: Worker | None) -> None:
+        """It waits no more; go on as soon as there is a place. A checkpoint only if there is none.
+
+        Cancelled means: it goes on at once, over the bound if need be.
+        """
+        if worker is None:
+            return
+        worker.away -= 1
+        if worker.away or worker.counted or worker.slow:
+            return
+        if self._active < self._most and not self._returning:
+            self._count(worker)
+            return
+        task = trio.lowlevel.current_task()
+        self._returning.setdefault(worker, []).append(task)
+
+        def abort(_: Any) -> trio.lowlevel.Abort:
+            tasks = self._returning[worker]
+            tasks.remove(task)
+            if not tasks:
+                del self._returning[worker]
+                self._count(worker)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def stay(self, worker: Worker | None) -> None:
+        """As ``step_in`` for one that was cancelled: it goes on at once, over the bound if need be."""
+        if worker is not None:
+            worker.away -= 1
+            if not worker.away and not worker.counted and not worker.slow and worker not in self._returning:
+                self._count(worker)
+
+    def _count(self, worker: Worker) -> None:
+        self._active += 1
+        worker.counted = True
+
+    def _release(self) -> None:
+        self._active -= 1
+        if self._active >= self._most:
+            return
+        if self._returning:
+            worker, tasks = self._returning.popitem(last=False)
+            self._count(worker)
+            for task in tasks:
+                trio.lowlevel.reschedule(task)
+        else:
+            self._start()
+
+    # -- workers --------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Put workers to what is ready, as long as there are places."""
+        while self._ready and self._active < self._most and self.spawn is not None and not self._returning:
+            box = self._next()
+            self._active += 1
+            if self._idle:
+                worker = self._idle.pop()
+                worker.box, worker.counted = box, True
+                worker.task.context = box.context.copy()
+                trio.lowlevel.reschedule(worker.task)
+            else:
+                worker = Worker(box)
+                box.context.run(self.spawn, self._work, worker, name="phloem events")
+            self._occupy(worker)
+
+    def _next(self) -> Mailbox:
+        box = self._ready.popleft()
+        box.ready = False
+        box.hands += 1
+        return box
+
+    def _occupy(self, worker: Worker) -> None:
+        worker.since, worker.seen = trio.current_time(), worker.runs
+        worker.box.runs[worker] = None
+        self._busy[worker] = None
+        if self._watcher is not None:
+            watcher, self._watcher = self._watcher, None
+            trio.lowlevel.reschedule(watcher)
+
+    async def _work(self, worker: Worker) -> None:
+        """Serve what is ready until there is no place or nothing to do; then wait to be called, or end."""
+        task = worker.task = trio.lowlevel.current_task()
+        self._workers[task] = worker
+        try:
+            while True:
+                await self._serve(worker)
+                if worker.counted and self._ready and not self._returning:
+                    worker.box = self._next()
+                    self._occupy(worker)
+                    task.context = worker.box.context.copy()  # read by Trio as it runs the next step
+                    await trio.lowlevel.checkpoint()
+                    continue
+                if not worker.counted:
+                    return  # its place has gone to another
+                worker.counted = False
+                self._release()
+                if len(self._idle) >= self._most:
+                    return
+                self._idle.append(worker)
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+        finally:
+            del self._workers[task]
+
+    @staticmethod
+    def _abort(_: Any) -> trio.lowlevel.Abort:
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    async def _serve(self, worker: Worker) -> None:
+        """A visit to one mailbox: a checkpoint only where its handler is one."""
+        box, left = worker.box, VISIT
+        call, shared = box.call, box.most > 1
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            while left and (item := box.take(worker)) is not None:
+                left -= 1
+                if box.line:
+                    self._room.freed(box)
+                if shared:
+                    self.offer(box)
+                tracked = item if type(item) is Tracked else None
+                event: Any = item if tracked is None else tracked.event
+                result = await guarded(call, event)
+                worker.runs += 1
+                if type(result) is Raised:
+                    box.failed(event, result.error)
+                    if tracked is not None:
+                        tracked.done(result.error)
+                else:
+                    box.delivered += 1
+                    if tracked is not None:
+                        tracked.done()
+                if not worker.counted:
+                    break
+        except BaseException:
+            self.spawn = None  # the bus is being cancelled: nobody takes this worker's place
+            raise
+        finally:
+            self._leave(worker, box)
+
+    def _leave(self, worker: Worker, box: Mailbox) -> None:
+        box.hands -= 1
+        del box.runs[worker]
+        del self._busy[worker]
+        worker.slow = False
+        box.let_go(worker)
+        self.offer(box)
+        if box.retired:
+            self.left(box)
+        if box.line and box.key is not None:
+            self._room.look_again(box)  # what it has sorted may stand behind a key that never comes free
+        if self._quiet is not None and not self._busy and not self._ready:
+            self._quiet.set()
+
+    # -- the watchdog ---------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Name handlers that run too long, and count them no more. Ends by being cancelled."""
+        while True:
+            watched = [worker for worker in self._busy if not worker.slow]
+            if not watched:
+                self._watcher = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._watch_no_more)
+                continue
+            await trio.sleep(self._slow_after / TICKS)
+            now = trio.current_time()
+            for worker in watched:
+                if worker not in self._busy or worker.slow:
+                    continue
+                if worker.runs != worker.seen:
+                    worker.seen, worker.since = worker.runs, now
+                elif now - worker.since >= self._slow_after:
+                    self._too_slow(worker, now)
+
+    def _watch_no_more(self, _: Any) -> trio.lowlevel.Abort:
+        self._watcher = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _too_slow(self, worker: Worker, now: float) -> None:
+        box = worker.box
+        worker.slow = True
+        box.slow += 1
+        seconds = now - worker.since
+        LOG.warning("the handler of subscription %s (%s) runs for %.1f s", box.id, box.name, seconds)
+        if worker.counted:
+            worker.counted = False
+            self._release()
+        for task in self._returning.pop(worker, ()):
+            trio.lowlevel.reschedule(task)

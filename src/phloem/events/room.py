@@ -1,0 +1,231 @@
+"""Where publishers wait: for room in a mailbox or a stream, and for handlers to come back.
+
+Decides who goes first (who came first, and nobody takes what an older one waits for), and when
+waiting would be for ever: if what is waited for waits, through whatever chain, for the one who
+waits. Then it does not wait. A circle can only come about when its last wait begins, so it is
+looked for there, and again when a mailbox has sorted its events by key.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import Any, Final, Protocol, final
+
+import trio
+
+from phloem.errors import EventBusClosed, PublishCircle
+
+from .mailbox import Tracked, Tracker
+from .pool import Pool, Worker
+
+__all__ = ["Bounded", "Room", "Waiter"]
+
+OVER: Final = 2  # times its bound that a mailbox holds when its own handler publishes into it
+
+
+class Bounded(Protocol):
+    """What a publish may have to wait for: a mailbox, or a stream that blocks."""
+
+    id: str
+    limit: int
+    line: list[Waiter]
+
+    @property
+    def waiting(self) -> int:
+        """Events in it that nobody has taken."""
+        ...
+
+    @property
+    def reader(self) -> trio.lowlevel.Task | None:
+        """The task that alone empties it, as far as we know; None if handlers do."""
+        ...
+
+    def comes_free(self, goes_on: Callable[[Worker], bool]) -> bool:
+        """True if handlers will take something of it, judged by which workers go on."""
+        ...
+
+
+@final
+class Waiter:
+    """A task that waits inside the bus, and what it waits for."""
+
+    __slots__ = ("called", "items", "sinks", "task", "ticket", "worker")
+
+    def __init__(self, ticket: int, worker: Worker | None) -> None:
+        self.ticket, self.worker = ticket, worker
+        self.task = trio.lowlevel.current_task()
+        self.sinks: list[Bounded] = []  # without room for it
+        self.items: list[Tracked] = []  # not handled yet
+        self.called = trio.Event()
+
+    def wake(self) -> None:
+        """Have it look again."""
+        self.called.set()
+
+
+@final
+class Room:
+    """All who wait inside one bus."""
+
+    def __init__(self) -> None:
+        self.pool: Pool  # set by the bus, which makes both
+        self.closed = False
+        self._tickets = 0
+        self._waiters: dict[trio.lowlevel.Task, Waiter] = {}
+
+    # -- waiting --------------------------------------------------------------------------------
+
+    async def make(self, route: Callable[[], Iterable[Bounded]]) -> None:
+        """Until everything that ``route`` leads to has room, save what would have to wait for us.
+
+        The event has to be put in the sync stretch that follows. Never a checkpoint if there is
+        room. Raises PublishCircle, EventBusClosed.
+        """
+        with self._waiter() as me:
+            while True:
+                if self.closed:
+                    raise EventBusClosed("the bus was closed before there was room for the event")
+                short = [sink for sink in route() if _lacks_room(sink, me)]
+                self._stand_in(me, short)
+                circle = self._helpless(me)
+                burst = [sink for sink in short if sink in circle and sink.waiting >= OVER * sink.limit]
+                if burst:
+                    raise PublishCircle([sink.id for sink in short if sink in circle])
+                if len(circle) == len(short):
+                    return
+                self._stand_in(me, [sink for sink in short if sink not in circle])
+                await self._wait(me)
+
+    async def handled(self, tracker: Tracker) -> tuple[str, ...]:
+        """Until its handlers have come back; the mailboxes of those that would have to wait for us.
+
+        Checkpoint.
+        """
+        with self._waiter() as me:
+            tracker.waiter = me
+            try:
+                while True:
+                    me.items = list(tracker.pending)
+                    circle = self._helpless(me)
+                    me.items = [item for item in me.items if item not in circle]
+                    if not me.items or self.closed:
+                        await trio.lowlevel.checkpoint()
+                        return tuple(item.box.id for item in tracker.pending)
+                    await self._wait(me)
+            finally:
+                tracker.waiter = None
+
+    async def aside(self, wait: Callable[[], Any]) -> None:
+        """Wait for something of the bus without holding a handler's place. Checkpoint if ``wait`` is."""
+        worker = self.pool.worker_of(trio.lowlevel.current_task())
+        self.pool.step_out(worker)
+        try:
+            await wait()
+        except BaseException:
+            self.pool.stay(worker)
+            raise
+        await self.pool.step_in(worker)
+
+    def freed(self, sink: Bounded) -> None:
+        """There may be room: whoever waits longest looks again."""
+        for waiter in sink.line[: max(sink.limit - sink.waiting, 0)]:
+            waiter.wake()
+
+    def look_again(self, sink: Bounded) -> None:
+        """Everybody in its line looks again: it is gone, or stands otherwise than before."""
+        for waiter in sink.line:
+            waiter.wake()
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        self.closed = True
+        for waiter in self._waiters.values():
+            waiter.wake()
+
+    @contextmanager
+    def _waiter(self) -> Iterator[Waiter]:
+        task = trio.lowlevel.current_task()
+        self._tickets += 1
+        me = Waiter(self._tickets, self.pool.worker_of(task))
+        self._waiters[task] = me
+        if me.worker is not None:
+            me.worker.waits.append(me)
+        try:
+            yield me
+        finally:
+            del self._waiters[task]
+            if me.worker is not None:
+                me.worker.waits.remove(me)
+            left, me.sinks = me.sinks, []
+            for sink in left:
+                sink.line.remove(me)
+                self.freed(sink)
+
+    def _stand_in(self, me: Waiter, sinks: list[Bounded]) -> None:
+        """Stand in the lines of exactly these, by age."""
+        for sink in me.sinks:
+            if sink not in sinks:
+                sink.line.remove(me)
+                self.freed(sink)
+        for sink in sinks:
+            if sink not in me.sinks:
+                insort(sink.line, me, key=attrgetter("ticket"))
+        me.sinks = sinks
+
+    async def _wait(self, me: Waiter) -> None:
+        me.called = trio.Event()
+        await self.aside(me.called.wait)
+
+    # -- circles --------------------------------------------------------------------------------
+
+    def _helpless(self, me: Waiter) -> list[Any]:
+        """Of what ``me`` waits for, the part that waits for ``me``.
+
+        Who waits goes on once all it waits for comes; a mailbox gets room once any of its handlers
+        goes on. So whoever can go on is found from those that wait for nobody (Knapp, ACM Computing
+        Surveys 19(4), 1987: deadlocks of the AND-OR model).
+        """
+        free: set[Waiter] = set()
+        if not self._stuck(me, free):
+            return []
+        rest = list(reversed(self._waiters.values()))  # the newest stand deepest in a chain
+        while me not in free:
+            before = len(rest)
+            for waiter in rest:
+                if not self._stuck(waiter, free):
+                    free.add(waiter)
+            rest = [waiter for waiter in rest if waiter not in free]
+            if len(rest) == before:
+                return self._stuck(me, free)
+        return []
+
+    def _stuck(self, waiter: Waiter, free: set[Waiter]) -> list[Any]:
+        """What of it will not come if nobody but ``free`` goes on."""
+        return [
+            *(sink for sink in waiter.sinks if not self._gets_room(sink, free)),
+            *(item for item in waiter.items if not self._gets_done(item, free)),
+        ]
+
+    def _gets_room(self, sink: Bounded, free: set[Waiter]) -> bool:
+        reader = sink.reader
+        if reader is not None:
+            waits = self._waiters.get(reader)
+            return waits is None or waits in free
+        return sink.comes_free(lambda worker: _goes_on(worker, free))
+
+    def _gets_done(self, item: Tracked, free: set[Waiter]) -> bool:
+        hand = item.worker or item.box.hand_before(item)
+        return self._gets_room(item.box, free) if hand is None else _goes_on(hand, free)
+
+
+def _goes_on(worker: Worker, free: set[Waiter]) -> bool:
+    return all(waiter in free for waiter in worker.waits)
+
+
+def _lacks_room(sink: Bounded, me: Waiter) -> bool:
+    """True if it is full, or will be once those have put theirs who came before ``me``."""
+    ahead = sink.line.index(me) if sink in me.sinks else len(sink.line)
+    return sink.waiting + ahead >= sink.limit

@@ -1,0 +1,178 @@
+"""Streams: events of a bus as an async iterator, with a buffer of their own.
+
+Decides what a full buffer does (one policy a stream), where a reader is told how many events
+it has lost, and how the past joins the present. Filled in the sync stretch of a commit.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import Any, final
+
+import trio
+
+from phloem.errors import StreamOverflowed
+
+from .room import Room, Waiter
+from .routes import Filters
+from .types import AgentEvent, HistoryGap, Lagged
+
+__all__ = ["EventStream", "Overflow"]
+
+
+class Overflow(StrEnum):
+    """What a full buffer does with one event more."""
+
+    BLOCK = "block"  # publish waits for room; emit drops the oldest
+    DROP_OLDEST = "drop_oldest"
+    COALESCE = "coalesce"  # a newer event replaces a waiting one of its type, stream, node and execution
+    LATEST = "latest"  # all that waits gives way to the newest
+    ERROR = "error"  # the reader gets what waits, then StreamOverflowed
+    CLOSE = "close"  # the reader gets what waits, Lagged, and the end
+
+
+@final
+class EventStream:
+    """What ``open_stream`` hands out. ``received + lost`` is what was published to it.
+
+    Several tasks may read it; each item goes to one of them.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        filters: Filters,
+        limit: int,
+        overflow: Overflow,
+        past: Iterable[AgentEvent | HistoryGap],
+        room: Room,
+    ) -> None:
+        self.id, self.filters, self.limit, self.overflow = id, filters, limit, overflow
+        self.once = False
+        self.line: list[Waiter] = []
+        self.received = 0
+        self.lost = 0  # events, over all its life
+        self.reader: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        self._untold = 0  # of those lost, how many the reader has not been told of
+        self._past: deque[AgentEvent | HistoryGap] = deque(past)
+        self._buffer: OrderedDict[Any, AgentEvent] = OrderedDict()  # by seq; to coalesce, by what is the same
+        self._coalesces = overflow is Overflow.COALESCE
+        self._ends_full = overflow in (Overflow.ERROR, Overflow.CLOSE)
+        self._room = room
+        self._burst = False  # has overflown, and ends with it
+        self._ended = False
+        self._readers = trio.lowlevel.ParkingLot()
+
+    # -- the bus's side -------------------------------------------------------------------------
+
+    @property
+    def binds(self) -> bool:
+        """True if a publish waits for room here."""
+        return self.overflow is Overflow.BLOCK
+
+    @property
+    def waiting(self) -> int:
+        """Events that nobody has read."""
+        return len(self._buffer)
+
+    def comes_free(self, goes_on: Callable[[Any], bool]) -> bool:
+        """Handlers do not empty it."""
+        return True
+
+    def put(self, event: AgentEvent, tracker: object, *, drops: bool) -> None:
+        """Take it, or lose something as its policy says. ``drops`` False: it has been waited for."""
+        buffer = self._buffer
+        key: object = event.seq
+        if self._coalesces:
+            key = (event.type, event.stream_id, event.node_id, event.execution_id)
+            if buffer.pop(key, None) is not None:
+                self._lose(1)
+        if self._burst or (self._ends_full and len(buffer) >= self.limit):
+            self._burst = True
+            self._lose(1)
+        else:
+            if len(buffer) >= self.limit and (drops or not self.binds):
+                self._make_room()
+            buffer[key] = event
+        if self._readers:
+            self._readers.unpark()
+
+    def end(self) -> None:
+        """Nothing comes any more; what waits may still be read."""
+        if not self._ended:
+            self._ended = True
+            self._room.look_again(self)
+            self._readers.unpark_all()
+
+    def _make_room(self) -> None:
+        if self.overflow is Overflow.LATEST:
+            self._lose(len(self._buffer))
+            self._buffer.clear()
+        else:
+            self._buffer.popitem(last=False)
+            self._lose(1)
+
+    def _lose(self, count: int) -> None:
+        self.lost += count
+        self._untold += count
+
+    # -- the reader's side ----------------------------------------------------------------------
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> AgentEvent | Lagged | HistoryGap:
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    async def receive(self) -> AgentEvent | Lagged | HistoryGap:
+        """The next event, or how many were lost before it. Checkpoint. Cancelled means: nothing was taken.
+
+        Raises trio.EndOfChannel after the last one, StreamOverflowed (once) if its policy is ``error``.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.reader = trio.lowlevel.current_task()
+        while True:
+            try:
+                item = self.receive_nowait()
+            except trio.WouldBlock:
+                await self._room.aside(self._readers.park)
+            else:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return item
+
+    def receive_nowait(self) -> AgentEvent | Lagged | HistoryGap:
+        """As ``receive``, but raises trio.WouldBlock if there is nothing yet. Never a checkpoint."""
+        if self._past:
+            return self._took(self._past.popleft())
+        if self._untold and not self._burst:
+            return self._tell()
+        if self._buffer:
+            _, event = self._buffer.popitem(last=False)
+            if self.line:
+                self._room.freed(self)
+            return self._took(event)
+        if self._untold:
+            if self.overflow is Overflow.ERROR:
+                raise StreamOverflowed(self._tell().count)
+            return self._tell()
+        if self._burst or self._ended:
+            raise trio.EndOfChannel
+        raise trio.WouldBlock
+
+    def statistics(self) -> dict[str, int]:
+        """``received``, ``lost`` and ``waiting`` (in the buffer)."""
+        return {"received": self.received, "lost": self.lost, "waiting": len(self._buffer)}
+
+    def _tell(self) -> Lagged:
+        told, self._untold = Lagged(self._untold), 0
+        return told
+
+    def _took(self, item: AgentEvent | HistoryGap) -> AgentEvent | HistoryGap:
+        if isinstance(item, AgentEvent):
+            self.received += 1
+        return item

@@ -16,7 +16,17 @@ from typing import Final
 
 import trio
 
-from . import command_cases, memory_cases, obvious_cases, phloem_cases, xml_cases
+from phloem.events import EventType
+
+from . import (
+    command_cases,
+    event_cases,
+    memory_cases,
+    obvious_bus_cases,
+    obvious_cases,
+    phloem_cases,
+    xml_cases,
+)
 from .measuring import Figure, Hops, checkpoint_seconds
 
 MiB: Final = 1024 * 1024
@@ -26,6 +36,13 @@ MEMORY: Final = 1.0  # checkpoints a hop for context and todos together, where n
 SAME_RATE: Final = 1.15  # slowest length over the shortest; machines wander by a tenth
 FLAT: Final = 2.0  # MiB grown after the first fifth; a leak of 530 B a hop is 20 in 50,000
 FLAT_BATCH: Final = 1.1  # peak of 100,000 lines over that of 10,000
+EVENT: Final = 1.1  # checkpoints an event with one subscription; 0.6 where it was designed
+EVENT_TO_TEN: Final = 3.8  # 2.1 there; an emitter that keeps no order and isolates nobody, 2.8
+EVENT_AMONG: Final = 1.2  # 0.65 there, one of 1,000 subscriptions matching
+EVENT_UNHEARD: Final = 0.25  # checkpoints the pump pays for an event nobody has subscribed to
+NEIGHBOUR: Final = 1.5  # as with one subscription, and 0.4 for a second mailbox that drops its oldest
+SHORT: Final = 1_280  # events a round: under 10 ms, so that some rounds fall where no neighbour runs
+SHORT_ROUNDS: Final = 20
 ROUNDS: Final = 3
 
 
@@ -90,6 +107,59 @@ def memory(unit: float, long: bool) -> Iterator[Figure]:
     yield Figure("  memory grown after a fifth", ours.grown / MiB, "MiB", FLAT)
 
 
+def an_event(
+    name: str,
+    hold: float | None,
+    ours: Callable[[], Hops],
+    theirs: Hops | None = None,
+    rounds: int = SHORT_ROUNDS,
+) -> Figure:
+    """Ours in short rounds, each beside checkpoints: it is both at their quickest that are compared."""
+    measured = [(event_cases.checkpoints(1_000), ours()) for _ in range(rounds)]
+    unit = min(checkpoints.cpu for checkpoints, _ in measured)
+    quickest = min((hops for _, hops in measured), key=lambda hops: hops.cpu)
+    per_second = f"{1 / quickest.wall:,.0f} events/s" + (f" ({1 / theirs.wall:,.0f})" if theirs else "")
+    there = theirs.cpu / unit if theirs else None
+    return Figure(name, quickest.cpu / unit, "checkpoints", hold, there, per_second)
+
+
+def events(unit: float, long: bool) -> Iterator[Figure]:
+    ours, theirs = event_cases.heard, obvious_bus_cases.heard
+    to_one, to_their_one = partial(ours, 1, 0, SHORT), best(partial(theirs, 1, 0, 2_000))
+    ours(1, 0, 20_000)  # warm
+    yield an_event("an event, 1 subscription", EVENT, to_one, to_their_one)
+    for name, hold, matching, others in (
+        ("  10, all matching", EVENT_TO_TEN, 10, 0),
+        ("  1,000, 1 matching", EVENT_AMONG, 1, 999),
+    ):
+        there = best(partial(theirs, matching, others, 500))
+        yield an_event(name, hold, partial(ours, matching, others, SHORT), there)
+    yield Figure("  1,000 over 1", event_cases.crowd_over_one(21, SHORT), "x", SAME_RATE)
+    there = best(partial(theirs, 1, 0, 2_000, 0))
+    yield an_event("  1, no history kept", EVENT, partial(to_one, history=0), there)
+    yield an_event("  1, history of all 25 types", EVENT, partial(to_one, kinds=tuple(EventType)))
+    there = best(partial(theirs, 1, 0, 2_000, making=True))
+    yield an_event("  1, and making the event", None, partial(to_one, speak=event_cases.making), there)
+    yield an_event("  1, await publish", None, partial(to_one, speak=event_cases.publishing), to_their_one)
+    crowd = partial(ours, 1, 0, 6_400, speak=event_cases.crowding)  # six mailboxes full
+    there = best(partial(obvious_bus_cases.crowding, 100, 20))
+    yield an_event("  1, 100 tasks publish", None, crowd, there, 6)
+    there = best(partial(theirs, 0, 0, 5_000))
+    yield an_event(
+        "  recorded, nobody subscribed", EVENT_UNHEARD, partial(event_cases.recorded, 5_000), there
+    )
+    yield an_event("  beside a slow neighbour", NEIGHBOUR, partial(event_cases.beside_slow, SHORT, 0.05))
+    late = min(event_cases.late(20, 0.005, 0.05) for _ in range(ROUNDS))
+    there_late = obvious_bus_cases.late(20, 0.005, 0.05)
+    yield Figure("  its latest of 20, one each 5 ms", late * 1e3, "ms", 5, there_late * 1e3)
+    count = 1_000_000 if long else 100_000
+    event_cases.kept(count // 10)  # warm
+    kept = event_cases.kept(count)
+    name, rate = f"  {count:,}, each 25 watched anew", f"{1 / kept.wall:,.0f} events/s"
+    yield Figure(name, kept.cpu / unit, "checkpoints", note=rate)
+    yield Figure("  memory grown after a fifth", kept.grown / MiB, "MiB", FLAT)
+
+
 def broadcast(unit: float, long: bool) -> Iterator[Figure]:
     ours = min(phloem_cases.broadcast(10, 0.05) for _ in range(ROUNDS))
     yield Figure(
@@ -129,7 +199,7 @@ def xml(unit: float, long: bool) -> Iterator[Figure]:
 
 
 _CASES: Final = (
-    *(xml, ping_pong, conversations, lengths, mixed, memory),
+    *(xml, ping_pong, conversations, lengths, mixed, memory, events),
     *(broadcast, delay, limit, start, batch),
 )
 CASES: Final[Mapping[str, Callable[[float, bool], Iterator[Figure]]]] = MappingProxyType(
@@ -176,7 +246,7 @@ def main() -> int:
         print(
             f"Python {platform.python_version()}, Trio {trio.__version__}; a checkpoint: {unit * 1e6:.2f} µs"
         )
-        print(f"{'':<40}{'phloem':>9} {'':<12}{'hold':>8}  {'':<5} {'aiostream (ratio)'}")
+        print(f"{'':<40}{'phloem':>9} {'':<12}{'hold':>8}  {'':<5} {'asyncio (ratio)'}")
     failed = False
     for name in options.only or CASES:
         unit = checkpoint_seconds()  # again beside each case: the machine's pace changes under a long run

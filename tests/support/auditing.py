@@ -58,6 +58,20 @@ def assert_nothing_is_left(organism: Organism) -> None:
     assert organism._core.memory.census.live == 0
 
 
+def assert_all_was_told(organism: Organism) -> None:
+    """The bus has counted what the books have: each conversation and each message, once from start to end."""
+    told = Counter(organism.events.get_stats()["events_by_type"])
+    core = organism._core
+    ends = told["execution_completed"] + told["execution_failed"]
+    assert told["execution_started"] == ends == sum(core.ended.values())
+    assert told["execution_completed"] == core.ended[ConversationState.COMPLETED]
+    assert told["node_loop_started"] == told["node_loop_completed"]
+    queued = core.ledger.accepted - core.ledger.refused
+    assert told["node_loop_completed"] + told["message_abandoned"] == queued
+    assert told["node_loop_iteration"] >= told["node_loop_started"]
+    assert (told["stream_started"], told["stream_stopped"]) == (1, 1)
+
+
 async def still_answers(organism: Organism) -> None:
     assert await organism.ask(Ask("still here"), to="back") == Reply("still here")
 
@@ -114,7 +128,7 @@ class Auditor:
         self.audit()
 
     dispatched = refused = buried = raised = retrying = unseen
-    claim_ignored = mended = overslept = held_up = phase = unseen
+    claim_ignored = mended = overslept = held_up = waiting = phase = unseen
 
 
 def _taken_ports(settings: dict[str, Any]) -> dict[str, Any]:
@@ -138,6 +152,7 @@ async def open_audited(
         if organism.report.in_flight == 0 and not organism._pump.intake.closed:
             assert organism.statistics()["seats"]["free"] == organism.config.max_in_flight
     assert_nothing_is_left(organism)
+    assert_all_was_told(organism)
     assert len(organism._pump.core.queue) == 0
     assert auditor.ended_conversations == Counter(auditor.started)
     assert set(auditor.ended_messages.values()) <= {1}

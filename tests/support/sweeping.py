@@ -25,6 +25,8 @@ from phloem.messages import Cause, ConversationState, Ending, HandlerMetadata, O
 from phloem.organism import Organism, open_organism
 from phloem.pump.ports import SeededIds
 
+from .auditing import assert_all_was_told
+
 VICTIM: Final = "victim"  # the sender whose conversation is killed where the cut is "kill"
 CUTS: Final = {
     "shutdown": ConversationState.DRAINED,
@@ -63,7 +65,9 @@ class Recorder:
 
     def unseen(self, *_: Any, **__: Any) -> None: ...
 
-    dispatched = refused = buried = raised = claim_ignored = mended = overslept = held_up = phase = unseen
+    dispatched = refused = buried = raised = claim_ignored = mended = overslept = held_up = waiting = (
+        phase
+    ) = unseen
 
 
 class AtStep(trio.abc.Instrument):
@@ -248,6 +252,7 @@ def check(world: World) -> None:
     assert len(report.abandoned_messages) == ledger.abandoned_by.get("shutdown", 0)
 
     assert_nothing_is_remembered(organism)
+    assert_all_was_told(organism)
     assert organism.statistics()["queued"] == 0
     assert organism._pump.slots.borrowed() == 0
     assert organism._pump.intake.closed

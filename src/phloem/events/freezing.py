@@ -1,27 +1,23 @@
 """What an event carries, made unchangeable on the way in and plain JSON on the way out.
 
-Decides how each kind of value is kept, what it counts towards history's bytes, and which data no
+Decides what becomes of each container, how many bytes history counts for it, and which data no
 event takes. Runs users' code (mappings' methods, ``repr``) only where its errors are survived.
 Never knows what an event is: ``types`` and the bus call it.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import itertools
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from enum import Enum
-from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
+from itertools import islice
 from typing import Any, Final, NoReturn, cast, final
-from uuid import UUID
 
 from phloem.errors import InvalidEvent
 from phloem.guarding import Raised, attempted, said
+
+from .kinds import CONSTANT, KEYS, PLAINER, SIZED, cut, name_of, represented, shown, written
 
 __all__ = ["EMPTY", "FrozenMapping", "freeze", "sealed", "shown", "thaw"]
 
@@ -31,14 +27,14 @@ DEEPEST: Final = 100  # containers in containers; ``json``, ``repr`` and ``==`` 
 # their members are small in memory and endless as JSON; so are mappings that never stop giving keys.
 MOST_VALUES: Final = 1_000_000
 LONGEST_REPR: Final = 500  # enough to tell what an object was; the whole of it belongs in no event
-LONGEST_FOUND: Final = 60  # of what was found, in a line of an error
-# Python may be told to refuse texts of integers, at the lowest past 640 digits: 2,126 bits.
-WIDEST_INTEGER: Final = 2_126
 
 _COUNTED: Final = EACH * MOST_VALUES  # a flat dict of fewer bytes has fewer values
+_ENOUGH: Final = MOST_VALUES + 1  # members of a container, to see that they are too many
+_IN_A_SET: Final = object()  # a step into a set: its members have no places
 
-_new = dict.__new__
-_fill = dict.update
+_kind_of = cast("Callable[[object], type[Any]]", type)  # what a type checker sees of it is too little
+_new = cast("Callable[[type[FrozenMapping]], FrozenMapping]", dict.__new__)
+_fill = cast("Callable[[dict[Any, Any], object], None]", cast("Any", dict).update)
 
 
 @final
@@ -63,11 +59,12 @@ class FrozenMapping(dict[str, Any]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: ``__new__`` has filled it, and dict's own would fill it a second time."""
 
-    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
+    def _refuse(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("an event's data cannot be changed; dict(data) or data | {…} gives one that can")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    _refused: Any = _refuse
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refused
+    del _refused
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
@@ -75,11 +72,10 @@ class FrozenMapping(dict[str, Any]):
     def __reduce__(self) -> tuple[type[FrozenMapping], tuple[dict[str, Any]]]:
         return FrozenMapping, (dict(self),)
 
-    def __copy__(self) -> FrozenMapping:
+    def __deepcopy__(self, memo: object = None) -> FrozenMapping:
         return self
 
-    def __deepcopy__(self, memo: object) -> FrozenMapping:
-        return self
+    __copy__ = __deepcopy__
 
 
 def freeze(data: Mapping[Any, Any], where: str = "data") -> tuple[FrozenMapping, int]:
@@ -91,25 +87,25 @@ def freeze(data: Mapping[Any, Any], where: str = "data") -> tuple[FrozenMapping,
     it is read, is nested deeper than 100, holds more than a million values, or has keys that JSON
     has no text for or one text for two. Never a checkpoint.
     """
-    kind = type(data)
+    kind = _kind_of(data)
     if kind is FrozenMapping:
         frozen = cast("FrozenMapping", data)
         return frozen, _measure(frozen)[0]
     if kind is dict:
         if not data:
             return EMPTY, EACH
-        own: FrozenMapping = _new(FrozenMapping)
+        own = _new(FrozenMapping)
         _fill(own, data)  # in one go: no other thread changes it halfway
         size = EACH
         for key, value in own.items():
             if type(key) is not str:
                 break
-            value_kind = type(value)
+            value_kind = _kind_of(value)
             if value_kind is str:
                 size += len(value)
             elif value_kind is int:
                 size += value.bit_length() >> 3
-            elif value_kind not in _CONSTANT:
+            elif value_kind not in CONSTANT:
                 break
             size += EACH + len(key)
         else:
@@ -120,23 +116,15 @@ def freeze(data: Mapping[Any, Any], where: str = "data") -> tuple[FrozenMapping,
     try:
         return freezing.top(data), freezing.size
     except RecursionError:
-        freezing.refuse("data for which Python's stack has no room here", "a publish from less deep")
+        raise freezing.fault("data for which Python's stack has no room left", "less deep calls") from None
 
 
 def sealed(data: dict[str, Any], size: int) -> FrozenMapping:
     """A copy of a flat dict of plain scalars, ``size`` bytes by estimate: both at its maker's word."""
-    own: FrozenMapping = _new(FrozenMapping)
+    own = _new(FrozenMapping)
     _fill(own, data)
     own._shape = size
     return own
-
-
-def shown(value: object) -> str:
-    """What was found, in one line of at most 60 characters. Survives what its ``repr`` does."""
-    if type(value) is str:
-        value = value[:LONGEST_FOUND]
-    text = _represented(value)
-    return text if len(text) <= LONGEST_FOUND else text[: LONGEST_FOUND - 1] + "…"
 
 
 def thaw(value: object) -> Any:
@@ -158,131 +146,154 @@ class _Freezing:
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self.trail: list[str] = []  # steps from the top to where we are
+        self.trail: list[Any] = []  # keys and indices from the top to where we are
         self.open: set[int] = set()  # ids of the containers around us
         self.size = self.values = self.height = 0
 
-    def refuse(self, found: str, expected: str) -> NoReturn:
-        raise InvalidEvent(f"{self.where}{''.join(self.trail)}: found {found}, expected {expected}")
+    def fault(self, found: str, expected: str) -> InvalidEvent:
+        place = "".join(map(_step, self.trail))
+        return InvalidEvent(f"{self.where}{place}: found {found}, expected {expected}")
 
-    def top(self, data: object) -> FrozenMapping:
+    def fault_of_keys(self, found: str, expected: str) -> InvalidEvent:
+        self.trail.pop()  # it is the mapping's
+        return self.fault(found, expected)
+
+    def unreadable(self, why: Raised) -> InvalidEvent:
+        what = cut(f"{name_of(type(why.error))}: {said(why.error)}")
+        return self.fault(f"what raised {what}", "data that can be read")
+
+    def top(self, data: Any) -> FrozenMapping:
         if not issubclass(type(data), Mapping):
-            self.refuse(shown(data), "a mapping")
+            raise self.fault(shown(data), "a mapping")
         self.size += EACH
-        return self.mapping(data, self.pairs(data))
+        return self.mapping(data, self.items(data))
 
     def value(self, value: Any) -> Any:
-        kind: type[Any] = type(value)
-        self.size += EACH
-        self.values += 1
-        if self.values > MOST_VALUES:
-            self.refuse("more", f"at most {MOST_VALUES:,} values in an event")
+        kind = _kind_of(value)
+        self.count(1, 0)
         if kind is str or kind is bytes:
             self.size += len(value)
         elif kind is int:
             self.size += value.bit_length() >> 3
-        elif kind in _CONTAINERS:
-            return self.container(value)
-        elif kind not in _CONSTANT:
-            return self.other(value, kind)
+        elif kind not in CONSTANT:
+            return self.container(value, kind)
         return value
 
-    def container(self, value: Any) -> Any:
-        if type(value) is FrozenMapping:
+    def count(self, values: int, text: int) -> None:
+        self.values += values
+        self.size += EACH * values + text
+        if self.values > MOST_VALUES:
+            raise self.fault("more", f"at most {MOST_VALUES:,} values in an event")
+
+    def container(self, value: Any, kind: type[Any]) -> Any:
+        if kind is dict:
+            return self.mapping(value, self.items(value))
+        if kind is list or kind is tuple:
+            return self.sequence(value, self.members(value))
+        if kind is FrozenMapping:
             return self.known(value)
-        if isinstance(value, dict):
-            return self.mapping(value, self.pairs(cast("dict[Any, Any]", value)))
-        if isinstance(value, (list, tuple)):
-            return self.sequence(value, self.listed(cast("Iterable[Any]", value)))
-        return self.set(value, self.listed(value))
+        if issubclass(kind, (set, frozenset)):
+            return self.set(value, self.members(value))
+        return self.other(value, kind)
 
     def other(self, value: Any, kind: type[Any]) -> Any:
         """What is neither a plain scalar nor a plain container, by the first rule that it fits."""
         if issubclass(kind, Enum):
             return value
-        if kind in _SIZED:
-            self.size += cast("int", _SIZED[kind](value))
+        if kind in SIZED:
+            self.size += SIZED[kind](value)
             return value
-        for base, plain in _PLAINER:
+        for base, plain in PLAINER:
             if issubclass(kind, base):
-                found = attempted(plain, value)
-                if isinstance(found, Raised):
-                    self.raised(found)
-                return self.text(found) if type(found) is str or type(found) is bytes else found
+                found = self.read(plain, value)
+                return self.text(found) if base in (str, bytes, bytearray, memoryview) else found
         if issubclass(kind, BaseException):
-            return self.text(": ".join(filter(None, (_name(kind), said(value)))))
-        if issubclass(kind, (list, tuple, set, frozenset)):
-            return self.container(value)
+            return self.text(": ".join(filter(None, (name_of(kind), said(value)))))
         if issubclass(kind, Mapping):
-            return self.mapping(value, self.pairs(value))
+            return self.mapping(value, self.items(value))
+        if issubclass(kind, (list, tuple)):
+            return self.sequence(value, self.members(value))
         fields = attempted(lambda: [field.name for field in dataclasses.fields(kind)])
         if not isinstance(fields, Raised):
             return self.mapping(value, self.read(lambda: [(name, getattr(value, name)) for name in fields]))
-        text = _represented(value)
-        return self.text(text if len(text) <= LONGEST_REPR else text[: LONGEST_REPR - 1] + "…")
+        return self.text(cut(represented(value), LONGEST_REPR))
 
-    def text(self, text: str | bytes) -> str | bytes:
+    def text(self, text: Any) -> Any:
         self.size += len(text)
         return text
 
     def known(self, frozen: FrozenMapping) -> FrozenMapping:
         """One that is frozen already: only its measure is taken."""
         size, values, height = _measure(frozen)
-        self.size += size - EACH  # its own place is counted
-        self.values += values
+        self.count(values, size - EACH * (1 + values))  # its own place is counted
         self.height = max(self.height, height)
         if len(self.open) + height > DEEPEST:
-            self.refuse("a mapping with more in it", f"containers at most {DEEPEST} deep")
-        if self.values > MOST_VALUES:
-            self.refuse("more", f"at most {MOST_VALUES:,} values in an event")
+            raise self.fault(f"a mapping {height} deep", f"containers at most {DEEPEST} deep in all")
         return frozen
 
-    def mapping(self, owner: object, pairs: list[tuple[Any, Any]]) -> FrozenMapping:
-        size, values = self.size - EACH, self.values
-        around = self.enter(owner)
+    def mapping(self, owner: object, items: list[tuple[Any, Any]]) -> FrozenMapping:
+        size, values, around = self.size - EACH, self.values, self.enter(owner, len(items))
+        own = _new(FrozenMapping)
         kept: list[tuple[Any, Any]] = []
-        plain = True
-        for key, value in pairs:
-            if type(key) is not str:
-                plain = False
-                key = self.key(key)
-            self.size += len(key) if type(key) is str else EACH
-            self.trail[-1] = f".{key}" if type(key) is str and key.isidentifier() else f"[{shown(key)}]"
+        odd = False
+        for key, value in items:
+            if type(key) is str:
+                self.size += len(key)
+            else:
+                odd, key = True, self.key(key)
+            self.trail[-1] = key
             kept.append((key, self.value(value)))
-        own: FrozenMapping = _new(FrozenMapping)
-        if isinstance(failed := attempted(_fill, own, kept), Raised):
-            self.raised(failed)  # by the hash of a member of somebody's Enum
-        if not plain or len(own) < len(kept):
-            self.distinct(kept)
+        self.read(_fill, own, kept)  # runs the hashes of somebody's Enum
+        if odd or len(own) < len(kept):
+            self.tell_apart(kept)
         own._shape = (self.size - size, self.values - values, self.leave(owner, around))
         return own
 
     def sequence(self, owner: object, members: list[Any]) -> tuple[Any, ...]:
-        around = self.enter(owner)
+        around = self.enter(owner, len(members))
         kept: list[Any] = []
+        if self.uniform(members):
+            self.leave(owner, around)
+            return tuple(members)
         for index, member in enumerate(members):
-            self.trail[-1] = f"[{index}]"
+            self.trail[-1] = index
             kept.append(self.value(member))
         self.leave(owner, around)
         return tuple(kept)
 
-    def set(self, owner: object, members: list[Any]) -> frozenset[Any]:
-        around = self.enter(owner)
-        self.trail[-1] = "{…}"  # a set has no places
-        kept = attempted(frozenset, [self.value(member) for member in members])
-        if isinstance(kept, Raised):
-            self.raised(kept)
-        self.leave(owner, around)
-        return cast("frozenset[Any]", kept)
+    def uniform(self, members: list[Any]) -> bool:
+        """True if all are texts, integers or scalars of one size: counted so without a look at each."""
+        kinds = set(map(_kind_of, members))
+        if kinds == {str}:
+            text = sum(map(len, members))
+        elif kinds == {int}:
+            text = sum(map(int.bit_length, members)) >> 3
+        elif kinds <= CONSTANT:
+            text = 0
+        else:
+            return False
+        self.count(len(members), text)
+        return True
 
-    def enter(self, owner: object) -> int:
+    def set(self, owner: object, members: list[Any]) -> frozenset[Any]:
+        around = self.enter(owner, len(members))
+        self.trail[-1] = _IN_A_SET
+        kept = [self.value(member) for member in members]
+        found = cast("frozenset[Any]", self.read(frozenset, kept))
+        self.leave(owner, around)
+        return found
+
+    def enter(self, owner: object, members: int) -> int:
         """A step into a container; gives the height of what its neighbours hold."""
+        if members > MOST_VALUES:
+            self.count(members, 0)  # refuses it, before the first million have been looked at
         if id(owner) in self.open:
-            self.refuse(f"a {_name(type(owner))} that contains itself", "data that ends")
+            raise self.fault(f"a {name_of(type(owner))} that contains itself", "data that ends")
         if len(self.open) >= DEEPEST:
-            self.refuse(f"a {_name(type(owner))} in {DEEPEST} others", f"containers at most {DEEPEST} deep")
+            found = f"a {name_of(type(owner))} in {DEEPEST} others"
+            raise self.fault(found, f"containers at most {DEEPEST} deep in all")
         self.open.add(id(owner))
-        self.trail.append("")
+        self.trail.append(None)
         around, self.height = self.height, 0
         return around
 
@@ -296,70 +307,52 @@ class _Freezing:
 
     def key(self, key: Any) -> Any:
         """The key, plain. It stays what it is; only JSON makes text of it."""
-        kind: type[Any] = type(key)
-        if issubclass(kind, Enum):
-            inner = attempted(lambda: key._value_)
-            if issubclass(type(inner), _KEYS):
-                return key
-        elif kind in _KEYS:
+        kind = _kind_of(key)
+        text = attempted(lambda: key._value_) if issubclass(kind, Enum) else key
+        if not issubclass(type(text), KEYS):
+            expected = "text, a number, a boolean, None or an Enum's member with such a value for a key"
+            raise self.fault_of_keys(f"the key {shown(key)}", expected)
+        self.size += len(text) if issubclass(type(text), str) else EACH
+        if kind in KEYS or kind is bool or issubclass(kind, Enum):
             return key
-        elif issubclass(kind, str):
-            return str.__str__(key)
-        elif issubclass(kind, int):
-            return int.__int__(key)
-        elif issubclass(kind, float):
-            return float.__float__(key)
-        self.trail.pop()
-        self.refuse(f"the key {shown(key)}", "text, a number, a boolean, None or an Enum's member for a key")
+        return next(plain(key) for base, plain in PLAINER if issubclass(kind, base))
 
-    def distinct(self, pairs: list[tuple[Any, Any]]) -> None:
+    def tell_apart(self, pairs: list[tuple[Any, Any]]) -> None:
         texts: dict[str, Any] = {}
         for key, _ in pairs:
             text = _key_text(key)
             if text in texts:
-                self.trail.pop()
-                self.refuse(f"the keys {shown(texts[text])} and {shown(key)}", "keys that JSON tells apart")
+                found = f"the keys {cut(shown(texts[text]), 30)} and {cut(shown(key), 30)}"
+                raise self.fault_of_keys(found, "keys that JSON tells apart")
             texts[text] = key
 
-    def pairs(self, mapping: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
-        if type(mapping) is dict:
-            return list(mapping.copy().items())
-        return cast("list[tuple[Any, Any]]", self.read(lambda: [(k, v) for k, v in _some(mapping.items())]))
+    def items(self, mapping: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+        if _kind_of(mapping) is dict:
+            return list(cast("dict[Any, Any]", mapping).copy().items())
+        return cast("list[tuple[Any, Any]]", self.read(lambda: [(k, v) for k, v in islice(mapping.items(), _ENOUGH)]))
 
-    def listed(self, members: Iterable[Any]) -> list[Any]:
-        return cast("list[Any]", self.read(lambda: list(_some(members))))
+    def members(self, container: Iterable[Any]) -> list[Any]:
+        if _kind_of(container) in (list, tuple):
+            return list(container)
+        return cast("list[Any]", self.read(lambda: list(islice(container, _ENOUGH))))
 
-    def read(self, function: Callable[[], list[Any]]) -> list[Any]:
-        """What a user's object holds, by its own methods."""
-        found = attempted(function)
+    def read(self, function: Callable[..., Any], *args: object) -> Any:
+        """What somebody's object gives, by its own methods."""
+        found = attempted(function, *args)
         if isinstance(found, Raised):
-            self.raised(found)
-        return cast("list[Any]", found)
+            raise self.unreadable(found)
+        return found
 
-    def raised(self, found: Raised) -> NoReturn:
-        what = f"{_name(type(found.error))}: {said(found.error)}"
-        self.refuse(f"what raised {what[:LONGEST_FOUND]}", "data that can be read")
+
+def _step(step: object) -> str:
+    if step is _IN_A_SET:
+        return "{…}"
+    return f".{step}" if isinstance(step, str) and step.isidentifier() else f"[{shown(step)}]"
 
 
 def _measure(frozen: FrozenMapping) -> tuple[int, int, int]:
     shape = frozen._shape
     return (shape, len(frozen), 1) if isinstance(shape, int) else shape
-
-
-def _some(members: Iterable[Any]) -> Iterable[Any]:
-    return itertools.islice(members, MOST_VALUES + 1)
-
-
-def _name(kind: type[Any]) -> str:
-    name = attempted(lambda: str.__str__(kind.__name__))  # a metaclass may have its own idea of it
-    return "object" if isinstance(name, Raised) else cast("str", name)
-
-
-def _represented(value: object) -> str:
-    text = attempted(lambda: str.__str__(repr(value)))
-    if isinstance(text, Raised):
-        return f"<{_name(type(value))}: its repr raised {_name(type(text.error))}>"
-    return cast("str", text)
 
 
 def _json(value: object) -> str:
@@ -386,73 +379,18 @@ def _thawed(value: object, *, in_member: bool) -> Any:
         return sorted(members, key=_json)
     if issubclass(kind, Enum):
         return _thawed_member(cast("Enum", value), in_member=in_member)
-    written = _WRITTEN.get(kind)
-    if written is None:
-        return _thawed(freeze({"value": value}, "thawed")[0]["value"], in_member=in_member)
-    text = attempted(written, value)
-    return _represented(value) if isinstance(text, Raised) else text
+    if (scalar := written(value)) is not None:
+        return scalar
+    return _thawed(freeze({"value": value}, "thawed")[0]["value"], in_member=in_member)
 
 
 def _thawed_member(member: Enum, *, in_member: bool) -> Any:
     """A member's value. Members in it that are no scalars stay names: they may lead back here."""
     frozen = attempted(lambda: freeze({"value": member._value_})[0]["value"])
-    kind = type(frozen)
-    if kind is Raised or (in_member and (kind in _CONTAINERS or issubclass(kind, Enum))):
-        return _represented(member)
+    scalar = not isinstance(frozen, (FrozenMapping, tuple, frozenset, Enum))
+    if isinstance(frozen, Raised) or (in_member and not scalar):
+        return represented(member)
     return _thawed(frozen, in_member=True)
 
 
-def _plain_datetime(value: datetime) -> datetime:
-    return datetime.combine(datetime.date(value), datetime.timetz(value))
-
-
-def _characters(path: object) -> int:
-    return len(str(path))
-
-
-def _written_integer(value: int) -> int | str:
-    return value if value.bit_length() <= WIDEST_INTEGER else hex(value)
-
-
-def _written_float(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
-
-
-def _written_bytes(value: bytes) -> str:
-    return base64.b64encode(value).decode("ascii")
-
-
-_PATHS: Final = (PosixPath, WindowsPath, PurePosixPath, PureWindowsPath)
-_CONTAINERS: Final = frozenset({FrozenMapping, dict, list, tuple, set, frozenset})
-# Kept as they are, and of one size.
-_CONSTANT: Final = frozenset({type(None), bool, float, complex, datetime, date, time, timedelta, UUID, range})
-_SIZED: Final[Mapping[type[Any], Callable[[Any], int]]] = {
-    Decimal: Decimal.__sizeof__,
-    **dict.fromkeys(_PATHS, _characters),
-}
-# Of their subclasses only the value is kept: by the base's own methods, which no subclass overrides.
-_PLAINER: Final[tuple[tuple[type[Any], Callable[[Any], Any]], ...]] = (
-    (str, str.__str__),
-    (int, int.__int__),
-    (float, float.__float__),
-    (bytes, lambda value: bytes.__getitem__(value, slice(None))),
-    (bytearray, lambda value: bytes(memoryview(value))),
-    (memoryview, memoryview.tobytes),
-    (datetime, _plain_datetime),
-    (date, lambda value: date.fromordinal(date.toordinal(value))),
-    (timedelta, timedelta.__pos__),
-    (Decimal, Decimal),
-)
-_KEYS: Final = (str, int, float, type(None))  # bool is an int
-_WRITTEN: Final[Mapping[type[Any], Callable[[Any], Any]]] = {
-    int: _written_integer,
-    float: _written_float,
-    bytes: _written_bytes,
-    datetime: datetime.isoformat,
-    date: date.isoformat,
-    time: time.isoformat,
-    timedelta: timedelta.total_seconds,
-    **dict.fromkeys((complex, Decimal, UUID, *_PATHS), str),
-    range: repr,  # as a list it could be of any length
-}
 EMPTY: Final = sealed({}, EACH)

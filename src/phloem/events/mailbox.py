@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextvars import Context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from phloem.errors import EventDropped
 from phloem.guarding import Raised, attempted
@@ -29,7 +29,6 @@ __all__ = ["Call", "Delivered", "EventHandler", "Mailbox", "Subscription", "Trac
 EventHandler = Callable[[AgentEvent], Awaitable[object] | None]
 Call = Callable[[AgentEvent], Awaitable[object]]  # a handler, as a coroutine function
 LOG: Final = logging.getLogger("phloem.events")
-NO_KEY: Final = object()
 
 
 @final
@@ -168,14 +167,12 @@ class Mailbox:
         """True if a handler will be entered or come back."""
         if (self.inbox and self.hands < self.most) or not self.runs:
             return True
-        return any(goes_on(worker) for worker in self.runs)
+        takers = self.runs if self.inbox or self.key is None else [each for each in self.runs if each.parked]
+        return any(goes_on(worker) for worker in takers)
 
     def hand_before(self, item: Tracked) -> Worker | None:
         """Who has the key in hand that ``item`` waits behind; None if it waits for any worker."""
-        for key, parked in self.busy.items():
-            if item in parked:
-                return next((worker for worker in self.runs if worker.key is key), None)
-        return None
+        return next((worker for worker in self.runs if worker.parked and item in worker.parked), None)
 
     def put(self, event: AgentEvent, tracker: Tracker | None, *, drops: bool) -> None:
         """Take it. If ``drops`` and there is no room, the oldest goes."""
@@ -202,10 +199,16 @@ class Mailbox:
 
     def let_go(self, worker: Worker) -> None:
         """The worker leaves; what waits behind its key is anybody's again, in order."""
-        parked = self.busy.pop(worker.key, None) if worker.key is not NO_KEY else None
-        worker.key = NO_KEY
+        parked = worker.parked
+        self._free_key(worker)
         if parked:
             self.inbox.extendleft(reversed(parked))
+
+    def cut(self, item: AgentEvent | Tracked) -> None:
+        """A handler was cancelled while it had this."""
+        self.discarded += 1
+        if isinstance(item, Tracked):
+            item.done(EventDropped(f"the handler of subscription {self.id} was cancelled"))
 
     def empty(self) -> None:
         """Nothing of it is delivered any more."""
@@ -225,6 +228,7 @@ class Mailbox:
             "delivered": self.delivered,
             "lagged": self.lagged,
             "errors": self.errors,
+            "discarded": self.discarded,
             "queue_depth": self.waiting,
             "running": self.hands,
             "slow": self.slow,
@@ -239,40 +243,46 @@ class Mailbox:
     def _take_keyed(
         self, worker: Worker, key: Callable[[AgentEvent], Hashable]
     ) -> AgentEvent | Tracked | None:
-        if worker.key is not NO_KEY:
-            parked = self.busy[worker.key]
-            if parked:
-                return parked.popleft()
-            del self.busy[worker.key]
-            worker.key = NO_KEY
+        if worker.parked:
+            return worker.parked.popleft()
+        self._free_key(worker)
         while self.inbox:
-            item = self.inbox.popleft()
-            tracked = type(item) is Tracked
+            item = self.inbox[0]  # stays there while the key's own code runs, which may call the bus
             event = item.event if isinstance(item, Tracked) else item
-            placed = attempted(self._place, item, event, key)  # the key's own code, its __eq__ included
-            if isinstance(placed, Raised):
+            behind = attempted(self._behind, key, event, worker)
+            if not self.inbox or self.inbox[0] is not item:
+                self._free_key(worker)
+                continue
+            self.inbox.popleft()
+            if isinstance(behind, Raised):
                 self.waiting -= 1
-                self.failed(event, placed.error)
+                self.failed(event, behind.error)
                 if isinstance(item, Tracked):
-                    item.done(placed.error)
-            elif placed is not NO_KEY:
-                worker.key = placed
+                    item.done(behind.error)
+            elif behind is None:
                 return item
-            elif tracked and isinstance(item, Tracked):
-                item.tracker.look_again()
+            else:
+                behind.append(item)
+                if isinstance(item, Tracked):
+                    item.tracker.look_again()
         return None
 
-    def _place(
-        self, item: AgentEvent | Tracked, event: AgentEvent, key: Callable[[AgentEvent], Hashable]
-    ) -> Any:
-        """The event's key, now in hand; NO_KEY if somebody else has it and the event waits behind him."""
+    def _behind(
+        self, key: Callable[[AgentEvent], Hashable], event: AgentEvent, worker: Worker
+    ) -> deque[AgentEvent | Tracked] | None:
+        """What waits behind the event's key, which another has in hand; None: this worker has it now."""
         found = key(event)
         parked = self.busy.get(found)
-        if parked is not None:
-            parked.append(item)
-            return NO_KEY
-        self.busy[found] = deque()
-        return found
+        if parked is None:
+            mine: deque[AgentEvent | Tracked] = deque()
+            self.busy[found] = mine
+            worker.key, worker.parked = found, mine
+        return parked
+
+    def _free_key(self, worker: Worker) -> None:
+        if worker.parked is not None:
+            del self.busy[worker.key]
+            worker.key = worker.parked = None
 
     def _drop_oldest(self) -> None:
         oldest = self.inbox

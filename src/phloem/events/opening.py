@@ -89,6 +89,7 @@ async def open_event_bus(
                     await pool.quiet()
             finally:
                 bus._close()
+        nursery.cancel_scope.shield = True  # cancelled from outside, leaving it would lose the body's error
         nursery.cancel_scope.cancel(reason="the event bus is left")
     if failed is not None:
         raise failed

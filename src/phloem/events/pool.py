@@ -9,17 +9,18 @@ counted. Owns no nursery: ``bus`` does, and hands in what starts a task.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
 from phloem.guarding import Raised, guarded
 
-from .mailbox import LOG, NO_KEY, Mailbox, Tracked
+from .mailbox import LOG, Mailbox, Tracked
 
 if TYPE_CHECKING:
     from .room import Room, Waiter
+    from .types import AgentEvent
 
 __all__ = ["Pool", "Worker"]
 
@@ -31,16 +32,31 @@ TICKS: Final = 4  # looks in the time after which a handler is slow: at most a q
 class Worker:
     """A task that serves mailboxes, one after the other."""
 
-    __slots__ = ("away", "box", "counted", "key", "runs", "seen", "since", "slow", "task", "waits")
+    __slots__ = (
+        "away",
+        "box",
+        "broken",
+        "counted",
+        "key",
+        "parked",
+        "runs",
+        "seen",
+        "since",
+        "slow",
+        "task",
+        "waits",
+    )
 
     def __init__(self, box: Mailbox) -> None:
         self.box = box
         self.task: Any = None  # once it has begun
         self.counted = True  # holds one of the places
         self.slow = False
+        self.broken = False  # a handler has left something open in its task
         self.away = 0  # tasks of its handler that wait inside the bus
         self.waits: list[Waiter] = []  # what these wait for
-        self.key: Any = NO_KEY  # of a keyed mailbox: the one in its hands
+        self.key: Hashable = None  # of a keyed mailbox: the one in its hands…
+        self.parked: deque[AgentEvent | Tracked] | None = None  # …and what waits behind it
         self.runs = 0  # handlers entered and left
         self.seen, self.since = 0, 0.0  # this many runs at that time, or since then
 
@@ -146,15 +162,13 @@ class Pool:
 
     def _release(self) -> None:
         self._active -= 1
-        if self._active >= self._most:
-            return
-        if self._returning:
+        while self._returning and self._active < self._most:
             worker, tasks = self._returning.popitem(last=False)
-            self._count(worker)
+            if not worker.away:  # else another task of its handler waits inside the bus by now
+                self._count(worker)
             for task in tasks:
                 trio.lowlevel.reschedule(task)
-        else:
-            self._start()
+        self._start()
 
     # -- workers --------------------------------------------------------------------------------
 
@@ -170,7 +184,7 @@ class Pool:
                 trio.lowlevel.reschedule(worker.task)
             else:
                 worker = Worker(box)
-                box.context.run(self.spawn, self._work, worker, name="phloem events")
+                box.context.run(self.spawn, self._keep, worker, name="phloem events worker")
             self._occupy(worker)
 
     def _next(self) -> Mailbox:
@@ -187,40 +201,73 @@ class Pool:
             watcher, self._watcher = self._watcher, None
             trio.lowlevel.reschedule(watcher)
 
+    async def _keep(self, worker: Worker) -> None:
+        """The worker's life, in a task of its own: one that a handler has broken cannot even end well."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._work, worker, name="phloem events")
+        except* RuntimeError:
+            if not worker.broken:
+                raise
+
     async def _work(self, worker: Worker) -> None:
         """Serve what is ready until there is no place or nothing to do; then wait to be called, or end."""
         task = worker.task = trio.lowlevel.current_task()
         self._workers[task] = worker
+        moved = False
         try:
             while True:
-                await self._serve(worker)
-                if worker.counted and self._ready and not self._returning:
+                await self._serve(worker, moved=moved)
+                moved = False
+                if worker.counted and self._ready and not self._returning and not worker.broken:
                     worker.box = self._next()
                     self._occupy(worker)
-                    task.context = worker.box.context.copy()  # read by Trio as it runs the next step
-                    await trio.lowlevel.checkpoint()
+                    task.context = worker.box.context.copy()
+                    moved = True
                     continue
-                if not worker.counted:
+                if worker.counted:
+                    worker.counted = False
+                    self._release()
+                elif not worker.broken:
                     return  # its place has gone to another
-                worker.counted = False
-                self._release()
-                if len(self._idle) >= self._most:
+                if worker.broken or len(self._idle) >= self._most:
                     return
                 self._idle.append(worker)
-                await trio.lowlevel.wait_task_rescheduled(self._abort)
+                await trio.lowlevel.wait_task_rescheduled(lambda _: self._idle_no_more(worker))
         finally:
             del self._workers[task]
 
-    @staticmethod
-    def _abort(_: Any) -> trio.lowlevel.Abort:
+    def _idle_no_more(self, worker: Worker) -> trio.lowlevel.Abort:
+        self._idle.remove(worker)
+        self.spawn = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    async def _serve(self, worker: Worker) -> None:
-        """A visit to one mailbox: a checkpoint only where its handler is one."""
-        box, left = worker.box, VISIT
-        call, shared = box.call, box.most > 1
+    async def _serve(self, worker: Worker, *, moved: bool) -> None:
+        """A visit to a mailbox, in a scope of its own: what a handler leaves open ends with the visit."""
+        box = worker.box
         try:
-            await trio.lowlevel.checkpoint_if_cancelled()
+            with trio.CancelScope():
+                if moved:
+                    await trio.lowlevel.checkpoint()  # Trio reads the task's context as the next step begins
+                else:
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                await self._visit(worker, box)
+        except RuntimeError as error:
+            # Raised by the scope: it has found another one open, which a handler entered and did not
+            # leave, by breaking out of a generator that holds one. Nothing of the visit raises it.
+            worker.broken = True
+            LOG.error("a handler of subscription %s (%s) left a scope open", box.id, box.name, exc_info=error)
+        except BaseException:
+            self.spawn = None  # the bus is being cancelled: nobody takes this worker's place
+            raise
+        finally:
+            self._leave(worker, box)
+
+    async def _visit(self, worker: Worker, box: Mailbox) -> None:
+        """Some events of one mailbox. A checkpoint only where its handler is one."""
+        call, shared, left = box.call, box.most > 1, VISIT
+        item = None
+        try:
             while left and (item := box.take(worker)) is not None:
                 left -= 1
                 if box.line:
@@ -231,6 +278,7 @@ class Pool:
                 event: Any = item if tracked is None else tracked.event
                 result = await guarded(call, event)
                 worker.runs += 1
+                item = None
                 if type(result) is Raised:
                     box.failed(event, result.error)
                     if tracked is not None:
@@ -241,11 +289,9 @@ class Pool:
                         tracked.done()
                 if not worker.counted:
                     break
-        except BaseException:
-            self.spawn = None  # the bus is being cancelled: nobody takes this worker's place
-            raise
         finally:
-            self._leave(worker, box)
+            if item is not None:
+                box.cut(item)
 
     def _leave(self, worker: Worker, box: Mailbox) -> None:
         box.hands -= 1

@@ -93,7 +93,7 @@ class Room:
                 circle = self._helpless(me)
                 burst = [sink for sink in short if sink in circle and sink.waiting >= OVER * sink.limit]
                 if burst:
-                    raise PublishCircle([sink.id for sink in short if sink in circle])
+                    raise PublishCircle(self._names_of(me))
                 if len(circle) == len(short):
                     return
                 self._stand_in(me, [sink for sink in short if sink not in circle])
@@ -202,11 +202,27 @@ class Room:
                 return self._stuck(me, free)
         return []
 
+    def _names_of(self, me: Waiter) -> list[str]:
+        """What waits for ``me``, from the nearest on: all that is stuck below it, for no circle is older."""
+        names: dict[str, None] = {}
+        seen, rest = {me}, [me]
+        while rest:
+            for found in self._stuck(rest.pop(), set()):
+                box = found.box if isinstance(found, Tracked) else found
+                names[box.id] = None
+                hands = [waiter for worker in getattr(box, "runs", ()) for waiter in worker.waits]
+                reader = self._waiters.get(box.reader) if box.reader is not None else None
+                for waiter in [*hands, *([] if reader is None else [reader])]:
+                    if waiter not in seen:
+                        seen.add(waiter)
+                        rest.append(waiter)
+        return list(names)
+
     def _stuck(self, waiter: Waiter, free: set[Waiter]) -> list[Any]:
         """What of it will not come if nobody but ``free`` goes on."""
         return [
-            *(sink for sink in waiter.sinks if not self._gets_room(sink, free)),
-            *(item for item in waiter.items if not self._gets_done(item, free)),
+            *(s for s in waiter.sinks if _lacks_room(s, waiter) and not self._gets_room(s, free)),
+            *(i for i in waiter.items if i in i.tracker.pending and not self._gets_done(i, free)),
         ]
 
     def _gets_room(self, sink: Bounded, free: set[Waiter]) -> bool:

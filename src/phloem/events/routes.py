@@ -71,12 +71,13 @@ def _types(where: str, given: object, known: Mapping[str, str]) -> frozenset[str
         return None
     if isinstance(given, str):
         return frozenset((_type(where, given, known),))
+    kind = _kind(given)
     expected = "None (any), an event type, or an iterable of them"
     if isinstance(given, (bytes, bytearray)) or not isinstance(given, Iterable):
         raise _refused(where, _found(given), expected)
     found = frozenset(_type(where, each, known) for each in cast("Iterable[object]", given))
     if not found:
-        raise _refused(where, f"an empty {_kind(given)}", f"{expected}; at least one")
+        raise _refused(where, f"an empty {kind}", f"{expected}; at least one")
     return found
 
 
@@ -176,8 +177,7 @@ class _Table(Generic[T]):
         bucket = self.plain
         if shape:
             if shape not in self.indexes:
-                pick: Callable[[Any], Any] = itemgetter(*shape)
-                self.indexes[shape] = (pick, {})
+                self.indexes[shape] = (cast("Callable[[Any], Any]", itemgetter(*shape)), {})
             pick, buckets = self.indexes[shape]
             bucket = buckets.setdefault(pick(fields), _Bucket())
         bucket.sinks[number] = sink
@@ -199,9 +199,8 @@ class _Table(Generic[T]):
 
     def find(self, fields: Fields, found: _Found[T]) -> _Found[T]:
         """``found`` and each bucket that takes such an event. A list only of several: one is the rule."""
-        plain = self.plain
-        if plain.sinks:
-            found = plain if found is None else _together(found, plain)
+        if self.plain.sinks:
+            found = self.plain if found is None else _together(found, self.plain)
         for pick, buckets in self.indexes.values():
             bucket = buckets.get(pick(fields))
             if bucket is not None:
@@ -260,8 +259,11 @@ class Routes(Generic[T]):
             typed, other = other, None
             if typed is None:
                 return ()
-        if other is None and not typed.indexes:
-            return typed.plain.taken or typed.plain.snapshot()
+        if not typed.indexes:
+            if other is None:
+                return typed.plain.taken or typed.plain.snapshot()
+            if not other.indexes:
+                return _merged([typed.plain, other.plain])
         fields = (stream_id, node_id, execution_id)
         found = typed.find(fields, None)
         if other is not None:

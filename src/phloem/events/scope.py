@@ -7,7 +7,7 @@ say himself. Pure: it publishes and reads nothing. Called by ``scoped`` and ``sc
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast, final
+from typing import TypeVar, cast, final
 
 from phloem.errors import AccessRefused, InvalidEvent
 
@@ -15,6 +15,8 @@ from .freezing import shown
 from .types import AgentEvent
 
 __all__ = ["Scope"]
+
+Given = TypeVar("Given", bound="str | None")
 
 
 @final
@@ -60,7 +62,7 @@ class Scope:
             raise InvalidEvent(f"event: found {shown(event)}, expected an AgentEvent")
         return AgentEvent(  # all fields by hand: ``replace`` takes twice as long, and this is for every event
             event.type,
-            _settled("stream_id", self.stream_id, event.stream_id) or event.stream_id,
+            _settled("stream_id", self.stream_id, event.stream_id),
             _settled("node_id", self.node_id, event.node_id),
             _settled("execution_id", self.execution_id, event.execution_id),
             event.data,
@@ -103,7 +105,7 @@ class Scope:
         )
 
 
-def _settled(field: str, own: str | None, given: str | None) -> str | None:
+def _settled(field: str, own: str | None, given: Given) -> str | Given:
     """The scope's own if it has one: equal to it is not yet the same, for a class of text may lie."""
     if own is None:
         return given

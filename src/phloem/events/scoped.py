@@ -7,23 +7,86 @@ finds it. Made by ``EventBus.scoped`` and by the pump for each handler; called b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, Protocol, final
 
-from .mailbox import Delivered, EventHandler
+from .expecting import Expectation
+from .mailbox import Delivered, EventHandler, Subscription
 from .scope import Scope
-from .scoped_emitting import ScopedEmitters
+from .scoped_emitting import Publishes, ScopedEmitters
 from .streams import EventStream, Overflow
 from .types import AgentEvent
 
-if TYPE_CHECKING:
-    from .bus import EventBus
-    from .expecting import Expectation
-
-__all__ = ["ScopedBus"]
+__all__ = ["Bus", "ScopedBus"]
 
 SWEEP_AT: Final = 64  # ids, of which some may have ended: few kilobytes, and a sweep reads all of the bus's
+
+
+class Bus(Publishes, Protocol):
+    """What a scope needs of what lies beneath it: methods of ``EventBus``, which say what they do."""
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]: ...
+    async def publish(self, event: AgentEvent) -> AgentEvent: ...
+    async def deliver(self, event: AgentEvent) -> Delivered: ...
+    def subscribe(
+        self,
+        event_types: Iterable[str] | str | None,
+        handler: EventHandler,
+        filter_stream: str | None = None,
+        filter_node: str | None = None,
+        filter_execution: str | None = None,
+        *,
+        key: Callable[[AgentEvent], Hashable] | None = None,
+        concurrent: bool = False,
+        once: bool = False,
+        buffer: int | None = None,
+        cancel_after: float | None = None,
+        name: str = "",
+    ) -> str: ...
+    def unsubscribe(self, id: str) -> bool: ...
+    def open_stream(
+        self,
+        event_types: Iterable[str] | str | None = None,
+        filter_stream: str | None = None,
+        filter_node: str | None = None,
+        filter_execution: str | None = None,
+        *,
+        buffer: int | None = None,
+        overflow: str = ...,
+        since: int | None = None,
+    ) -> AbstractAsyncContextManager[EventStream]: ...
+    def expect(
+        self,
+        event_type: Iterable[str] | str | None,
+        stream_id: str | None = None,
+        node_id: str | None = None,
+        execution_id: str | None = None,
+    ) -> Expectation: ...
+    async def wait_for(
+        self,
+        event_type: Iterable[str] | str | None,
+        stream_id: str | None = None,
+        node_id: str | None = None,
+        execution_id: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the reference's own parameter
+    ) -> AgentEvent | None: ...
+    def get_history(
+        self,
+        event_type: Iterable[str] | str | None = None,
+        stream_id: str | None = None,
+        node_id: str | None = None,
+        execution_id: str | None = None,
+        limit: int = 100,
+    ) -> list[AgentEvent]: ...
+    def latest(
+        self,
+        event_type: Iterable[str] | str | None,
+        stream_id: str | None = None,
+        node_id: str | None = None,
+        execution_id: str | None = None,
+    ) -> AgentEvent | None: ...
 
 
 @final
@@ -43,7 +106,7 @@ class ScopedBus(ScopedEmitters):
 
     def __init__(
         self,
-        bus: EventBus,
+        bus: Bus,
         *,
         stream_id: str | None = None,
         node_id: str | None = None,

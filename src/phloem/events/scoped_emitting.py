@@ -10,13 +10,21 @@ a stream's name never ends up as somebody's input. Keeps no keys and no types of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import final
+from typing import Protocol, final
 
 from .emitting import Committed, Emitters
 from .scope import Scope
 from .types import AgentEvent
 
-__all__ = ["ScopedEmitters"]
+__all__ = ["Publishes", "ScopedEmitters"]
+
+
+class Publishes(Protocol):
+    """What emitting in a scope needs of a bus."""
+
+    def emit(self, event: AgentEvent) -> AgentEvent:
+        """Publish at once, without waiting; the event as it was stamped."""
+        ...
 
 
 @final
@@ -25,7 +33,7 @@ class Stamping(Emitters):
 
     __slots__ = ("_bus", "_scope")
 
-    def __init__(self, bus: Emitters, scope: Scope) -> None:
+    def __init__(self, bus: Publishes, scope: Scope) -> None:
         self._bus, self._scope = bus, scope
 
     def emit(self, event: AgentEvent) -> AgentEvent:
@@ -42,7 +50,7 @@ class ScopedEmitters:
 
     __slots__ = ("_scope", "_stamping")
 
-    def __init__(self, bus: Emitters, scope: Scope) -> None:
+    def __init__(self, bus: Publishes, scope: Scope) -> None:
         self._scope, self._stamping = scope, Stamping(bus, scope)
 
     def emit(self, event: AgentEvent) -> AgentEvent:

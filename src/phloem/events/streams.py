@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from inspect import CORO_CLOSED, getcoroutinestate
 from typing import Any, final
 
 import trio
@@ -54,7 +55,8 @@ class EventStream:
         self.line: list[Waiter] = []
         self.received = 0
         self.lost = 0  # events, over all its life
-        self.reader: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        self._opener = trio.lowlevel.current_task()
+        self._tasks: dict[trio.lowlevel.Task, None] = {}  # that have read it, and live
         self._untold = 0  # of those lost, how many the reader has not been told of
         self._past: deque[AgentEvent | HistoryGap] = deque(past)
         self._buffer: OrderedDict[Any, AgentEvent] = OrderedDict()  # by seq; to coalesce, by what is the same
@@ -76,6 +78,15 @@ class EventStream:
     def waiting(self) -> int:
         """Events that nobody has read."""
         return len(self._buffer)
+
+    @property
+    def reader(self) -> trio.lowlevel.Task | None:
+        """The one task that reads it, its opener if nobody has yet; None if there are several."""
+        living = self._living()
+        return self._opener if not self._tasks else next(iter(living)) if len(living) == 1 else None
+
+    def _living(self) -> dict[trio.lowlevel.Task, None]:
+        return {task: None for task in self._tasks if getcoroutinestate(task.coro) != CORO_CLOSED}
 
     def comes_free(self, goes_on: Callable[[Any], bool]) -> bool:
         """Handlers do not empty it."""
@@ -135,7 +146,8 @@ class EventStream:
         Raises trio.EndOfChannel after the last one, StreamOverflowed (once) if its policy is ``error``.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        self.reader = trio.lowlevel.current_task()
+        if (task := trio.lowlevel.current_task()) not in self._tasks:
+            self._tasks = {**self._living(), task: None}
         while True:
             try:
                 item = self.receive_nowait()

@@ -116,23 +116,25 @@ class AgentEvent:
         self.__post_init__()
 
     def __post_init__(self) -> None:
+        given: Any = self  # whatever the annotations say
         if not (
-            isinstance(self.type, str)
-            and self.type
-            and isinstance(self.stream_id, str)
-            and self.stream_id
-            and (self.node_id is None or (isinstance(self.node_id, str) and self.node_id))
-            and (self.execution_id is None or (isinstance(self.execution_id, str) and self.execution_id))
+            isinstance(given.type, str)
+            and given.type
+            and isinstance(given.stream_id, str)
+            and given.stream_id
+            and (given.node_id is None or (isinstance(given.node_id, str) and given.node_id))
+            and (given.execution_id is None or (isinstance(given.execution_id, str) and given.execution_id))
             and (
-                self.correlation_id is None or (isinstance(self.correlation_id, str) and self.correlation_id)
+                given.correlation_id is None
+                or (isinstance(given.correlation_id, str) and given.correlation_id)
             )
-            and (self.cause_id is None or (isinstance(self.cause_id, str) and self.cause_id))
+            and (given.cause_id is None or (isinstance(given.cause_id, str) and given.cause_id))
         ):
             _check_texts(self.__dict__)  # says which
-        if type(self.data) is not FrozenMapping and not isinstance(self.data, Mapping):
-            _refuse("data", self.data, "a mapping")
-        if self.timestamp is not UNPUBLISHED:
-            _check_timestamp(self.timestamp)
+        if type(given.data) is not FrozenMapping and not isinstance(given.data, Mapping):
+            _refuse("data", given.data, "a mapping")
+        if given.timestamp is not UNPUBLISHED:
+            _check_timestamp(given.timestamp)
 
     def __hash__(self) -> int:
         return hash((self.id, self.seq))  # data given by a publisher may have no hash
@@ -141,7 +143,7 @@ class AgentEvent:
         """For pickle and copy, which know no way with a MappingProxyType."""
         state = dict(self.__dict__)
         if type(self.data) is MappingProxyType:
-            state["data"] = dict(self.data)
+            state["data"] = dict(state["data"])
         return state
 
     def to_dict(self) -> dict[str, Any]:
@@ -229,7 +231,7 @@ def event_of(row: Row) -> AgentEvent:
             "stream_id": stream,
             "node_id": node,
             "execution_id": execution,
-            "data": sealed(data, size) if type(data) is dict else data,
+            "data": sealed(cast("dict[str, Any]", data), size) if type(data) is dict else data,
             "timestamp": at if isinstance(at, datetime) else _from_timestamp(at, UTC),
             "correlation_id": correlation,
             "id": id,
@@ -290,12 +292,11 @@ def _timestamp_of(found: object) -> datetime:
         _refuse("timestamp", found, _EXPECTED_TIMESTAMP)
 
 
-def _read(found: object) -> dict[str, Any]:
+def _read(found: Any) -> dict[str, Any]:
     """Its items, if they have the right keys: the reference's seven, or all of ``to_dict``'s."""
-    if not isinstance(found, Mapping):
+    if not issubclass(type(found), Mapping):
         raise InvalidEvent(f"an event: found {shown(found)}, expected a mapping")
-    given = cast("Mapping[Any, Any]", found)
-    values = attempted(lambda: dict(given.items()))
+    values = attempted(lambda: dict[Any, Any](found.items()))
     if isinstance(values, Raised):
         what = f"{type(values.error).__name__}: {said(values.error)}"
         raise InvalidEvent(

@@ -1,0 +1,479 @@
+"""emit, publish and deliver: what each promises about waiting, losing and errors."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from support.buses import accounted, event, noting, stats_of
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from phloem.errors import EventBusClosed, EventDropped, InvalidEvent
+from phloem.events import UNPUBLISHED, AgentEvent, EventType, open_event_bus
+
+
+class Wall:
+    """A clock port whose wall time is set by the test."""
+
+    def __init__(self) -> None:
+        self.now = 1_900_000_000.0
+
+    def wall(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+async def test_a_published_event_is_stamped_by_the_bus() -> None:
+    clock = Wall()
+    async with open_event_bus(clock=clock, id="bus") as bus:
+        first = bus.emit(event(cause_id="c", correlation_id="m"))
+        clock.now += 1.5
+        second = await bus.publish(event())
+        third = (await bus.deliver(event())).event
+    assert [e.seq for e in (first, second, third)] == [1, 2, 3]
+    assert [e.id for e in (first, second, third)] == ["bus-1", "bus-2", "bus-3"]
+    assert first.timestamp == datetime.fromtimestamp(1_900_000_000.0, UTC)
+    assert second.timestamp - first.timestamp == timedelta(seconds=1.5)
+    assert first.timestamp.tzinfo is UTC
+    assert (first.cause_id, first.correlation_id) == ("c", "m")
+
+
+async def test_what_a_publisher_says_of_time_and_id_stays() -> None:
+    given = datetime(2001, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(hours=2)))
+    async with open_event_bus() as bus:
+        stamped = bus.emit(event(timestamp=given, id="mine"))
+        assert (stamped.timestamp, stamped.id) == (given, "mine")
+        assert bus.get_history()[0] == stamped
+
+
+async def test_an_event_that_is_published_again_is_an_event_of_its_own() -> None:
+    async with open_event_bus(id="bus") as bus:
+        first = bus.emit(event(7))
+        second = bus.emit(first)
+        assert (second.seq, second.id, second.data["n"]) == (2, "bus-2", 7)
+        assert (first.seq, first.id) == (1, "bus-1")
+
+
+async def test_an_event_that_is_unpublished_keeps_saying_so() -> None:
+    mine = event()
+    async with open_event_bus() as bus:
+        bus.emit(mine)
+    assert (mine.seq, mine.id, mine.timestamp) == (0, "", UNPUBLISHED)
+
+
+@pytest.mark.parametrize("how", ["emit", "publish", "deliver"])
+async def test_what_the_publisher_changes_later_changes_nothing(how: str) -> None:
+    data: dict[str, Any] = {"list": [1, {"deep": [2]}], "n": 0}
+    seen: list[AgentEvent] = []
+    async with open_event_bus() as bus:
+        bus.subscribe("custom", seen.append)
+        result = getattr(bus, how)(AgentEvent("custom", "s", data=data))
+        if how != "emit":
+            await result
+        data["list"][1]["deep"].append(3)
+        data["n"] = 9
+        data["new"] = True
+        await wait_all_tasks_blocked()
+        assert seen[0].data == bus.get_history()[0].data == {"list": (1, {"deep": (2,)}), "n": 0}
+        with pytest.raises(TypeError):
+            seen[0].data["n"] = 1  # type: ignore[index]
+
+
+async def test_data_is_taken_as_it_is_when_publish_is_called_not_when_there_is_room() -> None:
+    data = {"n": 1}
+    gate = trio.Event()
+
+    async def handler(event: AgentEvent) -> None:
+        await gate.wait()
+
+    async with open_event_bus() as bus, trio.open_nursery() as nursery:
+        bus.subscribe("custom", handler, buffer=1)
+        for n in range(2):
+            bus.emit(event(n))
+            await wait_all_tasks_blocked()
+        nursery.start_soon(bus.publish, AgentEvent("custom", "s", data=data))
+        await wait_all_tasks_blocked()
+        data["n"] = 2
+        gate.set()
+        await wait_all_tasks_blocked()
+        assert bus.get_history()[0].data == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        AgentEvent("no_such_type", "s"),
+        AgentEvent("custom", "s", data={"self": {1, (2, 3)}, ("a",): 1}),  # type: ignore[dict-item]
+    ],
+)
+async def test_an_event_that_no_bus_takes_is_refused_and_nothing_is_published(bad: AgentEvent) -> None:
+    async with open_event_bus() as bus:
+        seen: list[int] = []
+        bus.subscribe(None, lambda e: seen.append(e.seq))
+        with pytest.raises(InvalidEvent):
+            bus.emit(bad)
+        with pytest.raises(InvalidEvent):
+            await bus.publish(bad)
+        with pytest.raises(InvalidEvent):
+            await bus.deliver(bad)
+        assert bus.emit(event()).seq == 1
+        await wait_all_tasks_blocked()
+        assert seen == [1]
+
+
+async def test_emit_from_another_thread_is_refused_and_says_how_to_come_back() -> None:
+    async with open_event_bus() as bus:
+        with pytest.raises(RuntimeError, match=r"trio\.from_thread\.run_sync"):
+            await trio.to_thread.run_sync(bus.emit, event())
+        await trio.to_thread.run_sync(lambda: trio.from_thread.run_sync(bus.emit, event(1)))
+        assert bus.get_history()[0].data["n"] == 1
+
+
+# -- losing -------------------------------------------------------------------------------------
+
+
+async def test_emit_never_waits_and_drops_a_full_mailboxs_oldest() -> None:
+    seen: list[int] = []
+    fast: list[int] = []
+    async with open_event_bus() as bus:
+        slow = bus.subscribe("custom", noting(seen), buffer=3)
+        bus.subscribe("custom", noting(fast))
+        for n in range(10):
+            bus.emit(event(n))
+        assert stats_of(bus, slow)["lagged"] == 7
+        assert stats_of(bus, slow)["queue_depth"] == 3
+        await wait_all_tasks_blocked()
+        assert accounted(stats_of(bus, slow)) == 10
+    assert seen == [7, 8, 9]
+    assert fast == list(range(10))
+
+
+@pytest.mark.parametrize("key", [lambda e: e.data["n"] % 2, lambda e: 0])
+async def test_of_a_keyed_mailbox_too_the_oldest_goes(key: Any) -> None:
+    seen: list[int] = []
+    gate = trio.Event()
+
+    async def handler(event: AgentEvent) -> None:
+        await gate.wait()
+        seen.append(event.data["n"])
+
+    async with open_event_bus() as bus:
+        id = bus.subscribe("custom", handler, key=key, buffer=4)
+        for n in range(4):
+            bus.emit(event(n))
+        await wait_all_tasks_blocked()  # some in hand, some sorted behind their key
+        in_hand = stats_of(bus, id)["running"]
+        for n in range(4, 10):
+            bus.emit(event(n))
+        assert stats_of(bus, id)["queue_depth"] == 4
+        gate.set()
+        await wait_all_tasks_blocked()
+        assert stats_of(bus, id)["lagged"] == 10 - 4 - in_hand
+    assert sorted(seen) == [*range(in_hand), *range(6, 10)]
+
+
+async def test_a_default_mailbox_holds_1024_events() -> None:
+    async with open_event_bus() as bus:
+        id = bus.subscribe("custom", noting([]))
+        for n in range(1_024):
+            bus.emit(event(n))
+        assert stats_of(bus, id)["lagged"] == 0
+        bus.emit(event())
+        assert stats_of(bus, id)["lagged"] == 1
+
+
+# -- backpressure -----------------------------------------------------------------------------------
+
+
+async def test_publish_waits_for_room_and_loses_nothing(autojump_clock: MockClock) -> None:
+    seen: list[int] = []
+
+    async def slow(event: AgentEvent) -> None:
+        await trio.sleep(1)
+        seen.append(event.data["n"])
+
+    async with open_event_bus(grace=100) as bus:
+        id = bus.subscribe("custom", slow, buffer=2)
+        for n in range(10):
+            await bus.publish(event(n))
+            assert stats_of(bus, id)["queue_depth"] <= 2
+        assert trio.current_time() >= 7
+        await bus.deliver(event(10))
+        assert stats_of(bus, id)["lagged"] == 0
+    assert seen == list(range(11))
+
+
+async def test_a_publish_that_waits_has_reached_nobody_yet() -> None:
+    gate = trio.Event()
+    seen: list[int] = []
+
+    async def handler(event: AgentEvent) -> None:
+        await gate.wait()
+
+    async with open_event_bus() as bus, trio.open_nursery() as nursery:
+        bus.subscribe("custom", handler, buffer=1)
+        bus.subscribe("custom", noting(seen))
+        for n in range(2):
+            bus.emit(event(n))
+            await wait_all_tasks_blocked()
+        nursery.start_soon(bus.publish, event(2))
+        await wait_all_tasks_blocked()
+        assert seen == [0, 1]
+        assert bus.get_history()[0].data["n"] == 1
+        gate.set()
+        await wait_all_tasks_blocked()
+        assert seen == [0, 1, 2]
+
+
+async def test_a_publish_that_was_cancelled_while_it_waited_was_not_published() -> None:
+    gate = trio.Event()
+
+    async def handler(event: AgentEvent) -> None:
+        await gate.wait()
+
+    async with open_event_bus() as bus:
+        id = bus.subscribe("custom", handler, buffer=1)
+        for n in range(2):
+            bus.emit(event(n))
+            await wait_all_tasks_blocked()
+        for call in (bus.publish, bus.deliver):
+            with trio.move_on_after(0.01) as scope:
+                await call(event(99))
+            assert scope.cancelled_caught
+        assert bus.get_stats()["total_events"] == 2
+        assert bus._boxes[id].line == []
+        assert bus._room._waiters == {}
+        gate.set()
+        await wait_all_tasks_blocked()
+        assert (await bus.publish(event(3))).seq == 3
+
+
+async def test_waiting_publishers_go_in_the_order_in_which_they_came() -> None:
+    seen: list[int] = []
+    gate = trio.Event()
+
+    async def handler(event: AgentEvent) -> None:
+        await gate.wait()
+        await trio.lowlevel.checkpoint()
+        seen.append(event.data["n"])
+
+    async with open_event_bus() as bus, trio.open_nursery() as nursery:
+        bus.subscribe("custom", handler, buffer=1)
+        for n in range(20):
+            nursery.start_soon(bus.publish, event(n))
+            await wait_all_tasks_blocked()
+        gate.set()
+    assert seen == list(range(20))
+
+
+async def test_a_slow_neighbour_holds_up_emit_and_publishers_of_others_not_at_all() -> None:
+    seen: list[int] = []
+
+    async def hangs(event: AgentEvent) -> None:
+        await trio.sleep_forever()
+
+    async with open_event_bus(grace=0) as bus:
+        bus.subscribe("custom", hangs, "slow", buffer=1)
+        bus.subscribe("custom", noting(seen))
+        for n in range(50):
+            bus.emit(event(n, stream="slow"))
+        with trio.fail_after(1):
+            for n in range(50, 100):
+                await bus.publish(event(n))
+        await wait_all_tasks_blocked()
+    assert seen == list(range(100))
+
+
+@pytest.mark.parametrize("how", ["publish", "deliver"])
+async def test_publish_is_a_checkpoint_on_every_path(how: str) -> None:
+    async with open_event_bus() as bus:
+        call = getattr(bus, how)
+        with trio.testing.assert_checkpoints():
+            await call(event())
+        bus.subscribe("custom", noting([]))
+        with trio.testing.assert_checkpoints():
+            await call(event())
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await call(event(99))
+        assert scope.cancelled_caught
+        assert bus.get_history()[0].data["n"] == 0
+
+
+# -- deliver ------------------------------------------------------------------------------------------
+
+
+async def test_deliver_returns_when_every_matching_handler_is_done_with_their_errors(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = ValueError("no")
+    seen: list[int] = []
+
+    async def slow(event: AgentEvent) -> None:
+        await trio.sleep(3)
+        seen.append(event.data["n"])
+
+    async def bad(event: AgentEvent) -> None:
+        await trio.sleep(1)
+        raise error
+
+    async with open_event_bus() as bus:
+        bus.subscribe("custom", slow)
+        id = bus.subscribe("custom", bad)
+        bus.subscribe("state_changed", slow)
+        delivered = await bus.deliver(event(1))
+        assert trio.current_time() == 3
+    assert seen == [1]
+    assert delivered.event.data["n"] == 1
+    assert delivered.errors == {id: error}
+    assert delivered.unawaited == ()
+
+
+async def test_deliver_keeps_the_order_of_its_subscriber() -> None:
+    seen: list[int] = []
+    async with open_event_bus() as bus:
+        bus.subscribe("custom", noting(seen))
+        for n in range(5):
+            bus.emit(event(n))
+        await bus.deliver(event(5))
+        assert seen == [0, 1, 2, 3, 4, 5]
+
+
+async def test_deliver_without_subscribers_returns_at_once() -> None:
+    async with open_event_bus() as bus:
+        assert (await bus.deliver(event())).errors == {}
+
+
+async def test_an_event_that_gives_way_to_others_is_an_error_of_its_deliver() -> None:
+    gate = trio.Event()
+
+    async def handler(event: AgentEvent) -> None:
+        await gate.wait()
+
+    results: list[Any] = []
+
+    async def deliver(bus: Any) -> None:
+        results.append(await bus.deliver(event(1)))
+
+    async with open_event_bus() as bus, trio.open_nursery() as nursery:
+        id = bus.subscribe("custom", handler, buffer=1)
+        bus.emit(event(0))
+        await wait_all_tasks_blocked()
+        nursery.start_soon(deliver, bus)
+        await wait_all_tasks_blocked()
+        bus.emit(event(2))
+        gate.set()
+        await wait_all_tasks_blocked()
+        assert isinstance(results[0].errors[id], EventDropped)
+
+
+async def test_deliver_does_not_wait_for_a_subscription_that_ended() -> None:
+    gate = trio.Event()
+
+    async def handler(event: AgentEvent) -> None:
+        await gate.wait()
+
+    async with open_event_bus(grace=0) as bus, trio.open_nursery() as nursery:
+        id = bus.subscribe("custom", handler)
+        bus.emit(event(0))
+        await wait_all_tasks_blocked()
+        results: list[Any] = []
+
+        async def deliver() -> None:
+            results.append(await bus.deliver(event(1)))
+
+        nursery.start_soon(deliver)
+        await wait_all_tasks_blocked()
+        bus.unsubscribe(id)
+        await wait_all_tasks_blocked()
+        assert isinstance(results[0].errors[id], EventDropped)
+
+
+async def test_a_deliver_cancelled_while_it_waits_was_published_all_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    seen: list[int] = []
+
+    async def slow(event: AgentEvent) -> None:
+        await trio.sleep(3)
+        seen.append(event.data["n"])
+
+    async with open_event_bus(grace=10) as bus:
+        bus.subscribe("custom", slow)
+        with trio.move_on_after(1) as scope:
+            await bus.deliver(event(1))
+        assert scope.cancelled_caught
+    assert seen == [1]
+
+
+# -- closed -----------------------------------------------------------------------------------------
+
+
+async def test_a_closed_bus_takes_no_event() -> None:
+    async with open_event_bus() as bus:
+        bus.emit(event())
+    with pytest.raises(EventBusClosed):
+        bus.emit(event())
+    with pytest.raises(EventBusClosed):
+        await bus.publish(event())
+    with pytest.raises(EventBusClosed):
+        await bus.deliver(event())
+    with pytest.raises(EventBusClosed):
+        bus.emit_goal_progress("s", 1.0, {})
+    assert bus.get_stats()["total_events"] == 1
+
+
+async def test_publishers_that_wait_are_told_that_the_bus_has_closed() -> None:
+    told: list[str] = []
+
+    async def hangs(event: AgentEvent) -> None:
+        await trio.sleep_forever()
+
+    async def publish(call: Any) -> None:
+        try:
+            await call(event(9))
+        except EventBusClosed:
+            told.append(call.__name__)
+
+    async with trio.open_nursery() as nursery:
+        async with open_event_bus(grace=0) as bus:
+            bus.subscribe("custom", hangs, buffer=1)
+            bus.emit(event(0))
+            await wait_all_tasks_blocked()
+            bus.emit(event(1))
+            nursery.start_soon(publish, bus.publish)
+            nursery.start_soon(publish, bus.deliver)
+            await wait_all_tasks_blocked()
+    assert sorted(told) == ["deliver", "publish"]
+
+
+async def test_record_makes_an_event_only_where_somebody_reads() -> None:
+    seen: list[AgentEvent] = []
+    async with open_event_bus(id="bus", clock=Wall()) as bus:
+        bus.record(EventType.NODE_STALLED, "s", "n", "e", {"reason": "a"}, "m", "c", weight=10)
+        bus.subscribe("node_stalled", seen.append)
+        bus.record(EventType.NODE_STALLED, "s", "n", "e", {"reason": "b"})
+        await wait_all_tasks_blocked()
+        newest, oldest = bus.get_history()
+        assert seen == [newest]
+        assert oldest.to_dict() == {
+            "type": "node_stalled",
+            "stream_id": "s",
+            "node_id": "n",
+            "execution_id": "e",
+            "data": {"reason": "a"},
+            "timestamp": datetime.fromtimestamp(1_900_000_000.0, UTC).isoformat(),
+            "correlation_id": "m",
+            "id": "bus-1",
+            "seq": 1,
+            "cause_id": "c",
+        }
+        with pytest.raises(TypeError):
+            newest.data["reason"] = "c"  # type: ignore[index]
+    bus.record(EventType.NODE_STALLED, "s", "n", "e", {"reason": "late"})
+    assert bus.get_history(limit=1)[0].data["reason"] == "late"

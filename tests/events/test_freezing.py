@@ -61,7 +61,7 @@ def test_a_subscriber_cannot_change_it(change: Callable[[Any], object], reach: C
 
 def test_initialising_it_again_changes_nothing() -> None:
     data, _ = freeze({"a": 1})
-    data.__init__({"b": 2}, c=3)  # type: ignore[misc]
+    data.__init__({"b": 2}, c=3)
     assert data == {"a": 1}
 
 
@@ -212,7 +212,7 @@ def test_subclasses_of_scalars_become_plain_without_their_own_methods() -> None:
             raise RuntimeError
 
     class Real(float):
-        __repr__ = Number.__repr__  # type: ignore[assignment]
+        __repr__ = Number.__repr__
 
     moment = Moment(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC, fold=1)
     values = [Day(2026, 1, 2), moment, Money("1.0"), Raw(b"x"), Real(1.5), Text("t"), Number(3)]

@@ -180,7 +180,7 @@ def test_data_that_never_ends_is_refused() -> None:
     shared: Any = [1] * 10
     for _ in range(12):
         shared = [shared] * 10
-    assert refusal({"a": shared}).endswith("found more, expected at most 1,000,000 values in an event")
+    assert refusal({"a": shared}).endswith("expected at most 1,000,000 values in an event")
     assert refusal({"a": Endless()}).startswith("data.a: found more")
     assert "deep" in refusal(Deeper())
     laughs, _ = freeze({"a": 1})

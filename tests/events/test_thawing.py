@@ -32,6 +32,12 @@ class Zone(tzinfo):
             raise OSError("no zones today")
         return timedelta(0)
 
+    def dst(self, at: datetime | None, /) -> None:
+        return None
+
+    def tzname(self, at: datetime | None, /) -> str:
+        return "zone"
+
 
 # --- JSON ---------------------------------------------------------------------------------------
 
@@ -88,9 +94,10 @@ def test_what_is_not_frozen_is_frozen_first() -> None:
 
 def test_a_set_has_one_order() -> None:
     members = [Colour.RED, "b", 1, (1, 2), None, b"x", "a"]
+    backwards = set(members[::-1])  # noqa: C415  where hashes collide, the order differs
     assert (
         in_json(set(members))
-        == in_json(set(members[::-1]))
+        == in_json(backwards)
         == sorted(["red", "b", 1, [1, 2], None, "eA==", "a"], key=json.dumps)
     )
 
@@ -126,7 +133,8 @@ def test_members_of_an_enum_that_hold_each_other_end() -> None:
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary()
-    | st.decimals(allow_nan=False) | st.just(Decimal("nan")) | st.datetimes() | st.dates() | st.times() | st.timedeltas() | st.uuids()
+    | st.decimals(allow_nan=False) | st.just(Decimal("nan"))
+    | st.datetimes() | st.dates() | st.times() | st.timedeltas() | st.uuids()
     | st.complex_numbers() | st.sampled_from([*Colour, *Level, range(3), PurePosixPath("/p")])
 )  # fmt: skip
 keys = (

@@ -11,8 +11,10 @@ from __future__ import annotations
 from .bus import EventBus
 from .emitting import Committed
 from .expecting import Expectation
+from .journal import Fsync, Journal, open_journal
 from .mailbox import Delivered, EventHandler, Subscription
 from .opening import open_event_bus
+from .replaying import Replay, open_replay, read_journal, replay
 from .scoped import ScopedBus
 from .streams import EventStream, Overflow
 from .types import UNPUBLISHED, AgentEvent, EventType, HistoryGap, Lagged
@@ -27,10 +29,17 @@ __all__ = [
     "EventStream",
     "EventType",
     "Expectation",
+    "Fsync",
     "HistoryGap",
+    "Journal",
     "Lagged",
     "Overflow",
+    "Replay",
     "ScopedBus",
     "Subscription",
     "open_event_bus",
+    "open_journal",
+    "open_replay",
+    "read_journal",
+    "replay",
 ]

@@ -21,7 +21,7 @@ from phloem.errors import EventBusClosed, InvalidEvent
 from .commits import Commits, Sink
 from .emitting import Emitters
 from .expecting import Expectation
-from .freezing import freeze
+from .freezing import freeze, shown
 from .history import History
 from .mailbox import LOG, Delivered, EventHandler, Mailbox, Subscription, Tracker
 from .pool import Pool
@@ -285,7 +285,7 @@ class EventBus(Emitters):
     def _since(self, seq: int) -> int:
         if count("since", seq, 0) > self._commits.seq:
             raise InvalidEvent(
-                f"since: found {seq}, expected at most {self._commits.seq}, the newest event's seq"
+                f"since: found {shown(seq)}, expected at most {self._commits.seq}, the newest event's seq"
             )
         return seq
 

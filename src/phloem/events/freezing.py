@@ -329,7 +329,9 @@ class _Freezing:
     def items(self, mapping: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
         if _kind_of(mapping) is dict:
             return list(cast("dict[Any, Any]", mapping).copy().items())
-        return cast("list[tuple[Any, Any]]", self.read(lambda: [(k, v) for k, v in islice(mapping.items(), _ENOUGH)]))
+        return cast(
+            "list[tuple[Any, Any]]", self.read(lambda: [(k, v) for k, v in islice(mapping.items(), _ENOUGH)])
+        )
 
     def members(self, container: Iterable[Any]) -> list[Any]:
         if _kind_of(container) in (list, tuple):

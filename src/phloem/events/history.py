@@ -115,7 +115,7 @@ class History:
         """At most ``limit`` matching rows, the most recent first. Reads no further than it must."""
         shelves = [reversed(shelf.rows) for shelf in self._admitted(filters)]
         rows = shelves[0] if len(shelves) == 1 else heapq.merge(*shelves, reverse=True)  # seqs never tie
-        return list(islice(_passing(rows, filters), max(limit, 0)))
+        return list(islice(_passing(rows, filters), min(max(limit, 0), self._count)))
 
     def since(self, filters: Filters, seq: int) -> tuple[list[Row], int]:
         """The matching rows with a greater seq, oldest first, and up to which seq some may be missing.

@@ -2,7 +2,7 @@
 
 Decides which values are kept as they are, what becomes of their subclasses, and what text stands
 for an object that is no data. Survives whatever an object's ``repr`` does. Knows no container:
-``freezing``, its only caller, goes through those.
+``freezing`` goes through those and calls it, ``types`` for timestamps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,18 @@ from uuid import UUID
 
 from phloem.guarding import Raised, attempted
 
-__all__ = ["CONSTANT", "KEYS", "PLAINER", "SIZED", "cut", "name_of", "represented", "shown", "written"]
+__all__ = [
+    "CONSTANT",
+    "KEYS",
+    "PLAINER",
+    "SIZED",
+    "cut",
+    "name_of",
+    "plain_datetime",
+    "represented",
+    "shown",
+    "written",
+]
 
 LONGEST_FOUND: Final = 60  # of what was found, in a line of an error
 # Python may be told to refuse texts of integers, at the lowest past 640 digits: 2,126 bits.
@@ -58,7 +69,8 @@ def written(value: object) -> Any:
     return represented(value) if isinstance(text, Raised) else text
 
 
-def _plain_datetime(value: datetime) -> datetime:
+def plain_datetime(value: datetime) -> datetime:
+    """The datetime of a subclass's instance, by datetime's own methods."""
     return datetime.combine(datetime.date(value), datetime.timetz(value))
 
 
@@ -94,7 +106,7 @@ PLAINER: Final[tuple[tuple[type[Any], Callable[[Any], Any]], ...]] = (
     (bytes, lambda value: bytes.__getitem__(value, slice(None))),
     (bytearray, lambda value: bytes(memoryview(value))),
     (memoryview, memoryview.tobytes),
-    (datetime, _plain_datetime),
+    (datetime, plain_datetime),
     (date, lambda value: date.fromordinal(date.toordinal(value))),
     (timedelta, timedelta.__pos__),
     (Decimal, Decimal),

@@ -14,6 +14,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
+from phloem.config import MAILBOX
 from phloem.errors import EventDropped
 from phloem.guarding import Raised, attempted
 
@@ -141,7 +142,7 @@ class Mailbox:
         self.subscription, self.filters, self.id = subscription, filters, subscription.id
         self.call, self.context, self.limit, self.name = call, context, limit, name
         self.key, self.once = key, once
-        self.most = limit if concurrent or key is not None else 1  # workers at once: as many as may wait
+        self.most = MAILBOX if concurrent or key is not None else 1  # workers at once, the slow ones too
         self.inbox: deque[AgentEvent | Tracked] = deque()
         self.busy: dict[Hashable, deque[AgentEvent | Tracked]] = {}  # what waits behind a key in hand
         self.waiting = 0
@@ -159,9 +160,9 @@ class Mailbox:
         return True
 
     @property
-    def reader(self) -> None:
+    def readers(self) -> tuple[()]:
         """Nobody in particular: workers empty it."""
-        return None
+        return ()
 
     def comes_free(self, goes_on: Callable[[Worker], bool]) -> bool:
         """True if a handler will be entered or come back."""

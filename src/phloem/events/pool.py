@@ -219,7 +219,8 @@ class Pool:
             while True:
                 await self._serve(worker, moved=moved)
                 moved = False
-                if worker.counted and self._ready and not self._returning and not worker.broken:
+                goes_on = worker.counted and not worker.broken and self._active <= self._most
+                if goes_on and self._ready and not self._returning:
                     worker.box = self._next()
                     self._occupy(worker)
                     task.context = worker.box.context.copy()
@@ -287,7 +288,7 @@ class Pool:
                     box.delivered += 1
                     if tracked is not None:
                         tracked.done()
-                if not worker.counted:
+                if not worker.counted or self._active > self._most:
                     break
         finally:
             if item is not None:

@@ -8,7 +8,7 @@ looked for there, and again when a mailbox has sorted its events by key.
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
@@ -39,8 +39,8 @@ class Bounded(Protocol):
         ...
 
     @property
-    def reader(self) -> trio.lowlevel.Task | None:
-        """The task that alone empties it, as far as we know; None if handlers do."""
+    def readers(self) -> tuple[trio.lowlevel.Task, ...]:
+        """The tasks that empty it, as far as we know; none if handlers do."""
         ...
 
     def comes_free(self, goes_on: Callable[[Worker], bool]) -> bool:
@@ -211,9 +211,8 @@ class Room:
                 box = found.box if isinstance(found, Tracked) else found
                 names[box.id] = None
                 hands = [waiter for worker in getattr(box, "runs", ()) for waiter in worker.waits]
-                reader = self._waiters.get(box.reader) if box.reader is not None else None
-                for waiter in [*hands, *([] if reader is None else [reader])]:
-                    if waiter not in seen:
+                for waiter in [*hands, *(self._waiters.get(task) for task in box.readers)]:
+                    if waiter is not None and waiter not in seen:
                         seen.add(waiter)
                         rest.append(waiter)
         return list(names)
@@ -226,10 +225,9 @@ class Room:
         ]
 
     def _gets_room(self, sink: Bounded, free: set[Waiter]) -> bool:
-        reader = sink.reader
-        if reader is not None:
-            waits = self._waiters.get(reader)
-            return waits is None or waits in free
+        if sink.readers:
+            waits = [self._waiters.get(task) for task in sink.readers]
+            return any(waiter is None or waiter in free for waiter in waits)
         return sink.comes_free(lambda worker: _goes_on(worker, free))
 
     def _gets_done(self, item: Tracked, free: set[Waiter]) -> bool:
@@ -243,5 +241,5 @@ def _goes_on(worker: Worker, free: set[Waiter]) -> bool:
 
 def _lacks_room(sink: Bounded, me: Waiter) -> bool:
     """True if it is full, or will be once those have put theirs who came before ``me``."""
-    ahead = sink.line.index(me) if sink in me.sinks else len(sink.line)
+    ahead = bisect_left(sink.line, me.ticket, key=attrgetter("ticket"))
     return sink.waiting + ahead >= sink.limit

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import trio
 
@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 
+MAX_SECONDS: Final = 10**12  # of an integer, which may be more than a float holds; 30,000 years
+
+
 def count(where: str, found: object, least: int = 1) -> int:
     """A whole number, ``least`` or more. Raises InvalidEvent."""
     if not isinstance(found, int) or isinstance(found, bool) or found < least:
@@ -43,13 +46,13 @@ def seconds(where: str, found: object, *, above: bool = False) -> float:
     if (
         not isinstance(found, int | float)
         or isinstance(found, bool)
-        or math.isnan(found)
+        or (isinstance(found, float) and math.isnan(found))
         or found < 0
         or (above and found == 0)
     ):
         least = "more than 0" if above else "0 or more"
         raise InvalidEvent(f"{where}: found {shown(found)}, expected seconds, {least}")
-    return float(found)
+    return found if isinstance(found, float) else float(min(found, MAX_SECONDS))
 
 
 def type_name(found: object) -> str:

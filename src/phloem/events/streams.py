@@ -55,7 +55,6 @@ class EventStream:
         self.line: list[Waiter] = []
         self.received = 0
         self.lost = 0  # events, over all its life
-        self._opener = trio.lowlevel.current_task()
         self._tasks: dict[trio.lowlevel.Task, None] = {}  # that have read it, and live
         self._untold = 0  # of those lost, how many the reader has not been told of
         self._past: deque[AgentEvent | HistoryGap] = deque(past)
@@ -80,10 +79,9 @@ class EventStream:
         return len(self._buffer)
 
     @property
-    def reader(self) -> trio.lowlevel.Task | None:
-        """The one task that reads it, its opener if nobody has yet; None if there are several."""
-        living = self._living()
-        return self._opener if not self._tasks else next(iter(living)) if len(living) == 1 else None
+    def readers(self) -> tuple[trio.lowlevel.Task, ...]:
+        """The living tasks that have read it: nobody else is known to make room."""
+        return tuple(self._living())
 
     def _living(self) -> dict[trio.lowlevel.Task, None]:
         return {task: None for task in self._tasks if getcoroutinestate(task.coro) != CORO_CLOSED}
@@ -94,6 +92,8 @@ class EventStream:
 
     def put(self, event: AgentEvent, tracker: object, *, drops: bool) -> None:
         """Take it, or lose something as its policy says. ``drops`` False: it has been waited for."""
+        if self._ended:
+            return
         buffer = self._buffer
         key: object = event.seq
         if self._coalesces:
@@ -152,7 +152,12 @@ class EventStream:
             try:
                 item = self.receive_nowait()
             except trio.WouldBlock:
-                await self._room.aside(self._readers.park)
+                try:
+                    await self._room.aside(self._readers.park)
+                except BaseException:
+                    if self._buffer or self._untold:  # what it was woken for is the next one's
+                        self._readers.unpark()
+                    raise
             else:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return item
@@ -169,10 +174,12 @@ class EventStream:
                 self._room.freed(self)
             return self._took(event)
         if self._untold:
+            told = self._tell()
+            self.end()
             if self.overflow is Overflow.ERROR:
-                raise StreamOverflowed(self._tell().count)
-            return self._tell()
-        if self._burst or self._ended:
+                raise StreamOverflowed(told.count)
+            return told
+        if self._ended:
             raise trio.EndOfChannel
         raise trio.WouldBlock
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timezone
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, TypeAlias, cast, final
+from zoneinfo import ZoneInfo
 
 from phloem.errors import InvalidEvent
 from phloem.guarding import Raised, attempted, said
 
 from .freezing import EMPTY, FrozenMapping, freeze, sealed, shown, thaw
+from .kinds import plain_datetime
 
 __all__ = ["UNPUBLISHED", "AgentEvent", "EventType", "HistoryGap", "Lagged", "Row", "event_of"]
 
@@ -134,7 +136,7 @@ class AgentEvent:
         if type(given.data) is not FrozenMapping and not isinstance(given.data, Mapping):
             _refuse("data", given.data, "a mapping")
         if given.timestamp is not UNPUBLISHED:
-            _check_timestamp(given.timestamp)
+            self.__dict__["timestamp"] = _plain_timestamp(given.timestamp)
 
     def __hash__(self) -> int:
         return hash((self.id, self.seq))  # data given by a publisher may have no hash
@@ -158,7 +160,7 @@ class AgentEvent:
             "node_id": thaw(self.node_id),
             "execution_id": thaw(self.execution_id),
             "data": thaw(freeze(self.data)[0]),
-            "timestamp": None if self.timestamp == UNPUBLISHED else self.timestamp.isoformat(),
+            "timestamp": None if self.timestamp == UNPUBLISHED else thaw(self.timestamp),
             "correlation_id": thaw(self.correlation_id),
             "id": thaw(self.id),
             "seq": self.seq,
@@ -273,12 +275,19 @@ def _check_texts(values: Mapping[str, Any]) -> None:
             _refuse(name, value, "None or text that is not empty")
 
 
-def _check_timestamp(found: object) -> None:
+def _plain_timestamp(found: Any) -> datetime:
+    """The same moment; a class or a zone that is somebody's own raises and changes nothing later on."""
     if not isinstance(found, datetime):
         _refuse("timestamp", found, "an aware datetime")
-    offset = attempted(found.utcoffset)  # its zone may be anybody's
+    if type(found) is datetime and found.tzinfo is UTC:
+        return found
+    offset = attempted(datetime.utcoffset, found)
     if offset is None or isinstance(offset, Raised):
         _refuse("timestamp", found, "an aware datetime: with a tzinfo that gives an offset")
+    zone = found.tzinfo if type(found.tzinfo) in (timezone, ZoneInfo) else timezone(offset)
+    if type(found) is datetime and zone is found.tzinfo:
+        return found
+    return plain_datetime(found).replace(tzinfo=zone)
 
 
 def _timestamp_of(found: object) -> datetime:

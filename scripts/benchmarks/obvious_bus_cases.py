@@ -9,7 +9,7 @@ from typing import Final
 from .measuring import Hops, Stopwatch
 from .obvious_bus import Event, ObviousBus
 
-FILL: Final = 1_000  # events before the watch starts: history is full then
+HISTORY: Final = 1_000  # the default of both
 
 
 def made(number: int) -> Event:
@@ -28,17 +28,16 @@ async def _heard(matching: int, others: int, count: int, history: int, making: b
         run = "run-0" if number < matching else f"run-{number}"
         bus.subscribe(["node_loop_iteration"], hear, filter_execution=run)
     event = made(0)
-    for _ in range(FILL):
-        await bus.publish(event)
+    bus.history = [event] * history  # full when the watch starts
     watch = Stopwatch()
     for number in range(count):
         await bus.publish(made(number) if making else event)
     measured = watch.hops(count, 0)
-    assert heard == matching * (FILL + count), heard
+    assert heard == matching * count, heard
     return measured
 
 
-def heard(matching: int, others: int, count: int, history: int = 1_000, making: bool = False) -> Hops:
+def heard(matching: int, others: int, count: int, history: int = HISTORY, making: bool = False) -> Hops:
     """So many events to so many subscriptions, beside others for other executions."""
     return asyncio.run(_heard(matching, others, count, history, making))
 
@@ -55,6 +54,7 @@ async def _crowding(publishers: int, count: int) -> Hops:
             await bus.publish(event)
 
     bus, event = ObviousBus(), made(0)
+    bus.history = [event] * HISTORY
     bus.subscribe(["node_loop_iteration"], hear)
     watch = Stopwatch()
     await asyncio.gather(*(publisher() for _ in range(publishers)))

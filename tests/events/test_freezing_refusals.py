@@ -157,6 +157,7 @@ def test_depth_is_counted_through_what_was_frozen_before() -> None:
         freeze({"a": [[]], "b": [{"c": data}]})
     beside, _ = freeze({"a": nested(98), "b": [freeze({"c": []})[0]]})
     freeze({"a": beside})  # depths do not add up sideways
+    assert refusal({"a": [beside]}).startswith("data.a[0]: found a mapping 99 deep")
 
 
 def test_neighbours_may_share_what_is_no_circle() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 import trio.testing
@@ -19,6 +19,7 @@ from phloem.config import Budgets, EventLimits, ListenerConfig, OrganismConfig
 from phloem.errors import PhloemError
 from phloem.messages import HandlerMetadata, HandlerResponse, Huh, Outcome, ShutdownReport, SystemError
 from phloem.organism import Organism, open_organism
+from phloem.pump import Observer
 from phloem.pump.ports import SeededIds
 
 NAMES: Final = ("a", "b", "c", "d")
@@ -163,7 +164,7 @@ async def use(organism: Organism, seed: int) -> None:
             await organism.shutdown(2.0)
 
 
-def live(seed: int, watch: Watch | None = None, **settings: Any) -> Life:
+def live(seed: int, watch: Watch | None = None) -> Life:
     """The whole life of the organism of that seed, under virtual time; ``watch`` subscribes whom it likes."""
     life = Life()
     config = OrganismConfig(
@@ -174,12 +175,13 @@ def live(seed: int, watch: Watch | None = None, **settings: Any) -> Life:
         max_concurrent_handlers=4,
         handler_timeout=1_000.0,
         shutdown_grace=50.0,
-        **{"events": LIMITS} | settings,
+        events=LIMITS,
     )
 
     async def whole() -> None:
-        ports: dict[str, Any] = {"ids": SeededIds(b"causal"), "random": Random(seed)}
-        async with open_organism(config, observer=Notes(life), **ports) as organism:
+        notes = cast("Observer", Notes(life))
+        ids, random = SeededIds(b"causal"), Random(seed)
+        async with open_organism(config, ids=ids, random=random, observer=notes) as organism:
             life.organism = organism
             if watch is not None:
                 await watch(organism)

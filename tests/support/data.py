@@ -34,7 +34,7 @@ class Text(str):
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
-    __repr__ = __format__ = __str__
+    __repr__ = __str__
 
 
 class Number(int):

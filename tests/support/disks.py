@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import trio
+
 from phloem.events.types import AgentEvent, HistoryGap, Lagged
 
 Item = AgentEvent | Lagged | HistoryGap
@@ -25,6 +27,15 @@ def numbers(items: Any) -> list[int]:
     return [item.data["n"] for item in items if isinstance(item, AgentEvent)]
 
 
+async def until(true: Callable[[], bool], pause: float = 0.001) -> None:
+    """Until a thread has come so far; at most ten thousand looks, ``pause`` seconds apart."""
+    for _ in range(10_000):
+        if true():
+            return
+        await trio.sleep(pause)
+    raise AssertionError("it never came so far")
+
+
 def no_space() -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -38,6 +49,7 @@ class Disk:
         self.before: Callable[[str], None] = lambda call: None
         self.calls: list[str] = []
         self.synced: list[Path] = []
+        self._names: dict[int, Path] = {}
         self.entered = threading.Event()  # a write has come to the gate
         self.gate = threading.Event()  # and waits for this
         self.gate.set()
@@ -53,7 +65,9 @@ class Disk:
 
     def open(self, path: Any, *flags: int) -> int:
         self._call("open")
-        return os.open(path, *flags)
+        fd = os.open(path, *flags)
+        self._names[fd] = Path(path)
+        return fd
 
     def write(self, fd: int, text: bytes | memoryview) -> int:
         self.entered.set()
@@ -67,7 +81,7 @@ class Disk:
 
     def fsync(self, fd: int) -> None:
         self._call("fsync")
-        self.synced.append(Path(f"/proc/self/fd/{fd}").resolve())  # and no more: a real one takes its time
+        self.synced.append(self._names[fd])  # and no more: a real one takes its time
 
     def ftruncate(self, fd: int, size: int) -> None:
         self._call("ftruncate")

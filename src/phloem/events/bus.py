@@ -85,7 +85,6 @@ class EventBus(Emitters):
                 "a bus is used from its own thread: trio.from_thread.run_sync(bus.emit, event)"
             )
         type, data, size = self._checked(event)
-        self._refuse_closed()
         return self._commits.commit(event, type, data, size, None, drops=True)
 
     async def publish(self, event: AgentEvent) -> AgentEvent:
@@ -140,19 +139,20 @@ class EventBus(Emitters):
         type = self._types.get(event.type)
         if type is None:
             raise unknown_type(event.type)
+        if self.closed:
+            raise EventBusClosed("the bus takes no more events")
         data, size = freeze(event.data)
         return type, data, size
 
     async def _make_room(self, event: AgentEvent, type: str) -> None:
-        stream, node, execution = event.stream_id, event.node_id, event.execution_id
-
-        def route() -> Iterable[Bounded]:
-            found = self._commits.routes.matching(type, stream, node, execution)
-            return [cast("Bounded", sink) for sink in found if sink.binds]
-
-        if any(sink.waiting + len(sink.line) >= sink.limit for sink in route()):
-            await self._room.make(route)
-        self._refuse_closed()
+        place = (type, event.stream_id, event.node_id, event.execution_id)
+        routes = self._commits.routes
+        for sink in routes.matching(*place):
+            if sink.binds and sink.waiting + len(sink.line) >= sink.limit:
+                await self._room.make(
+                    lambda: [cast("Bounded", sink) for sink in routes.matching(*place) if sink.binds]
+                )
+                break
 
     # -- subscribing ------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, final
 from .history import History
 from .mailbox import Mailbox, Tracker
 from .pool import Pool
+from .room import Waiter
 from .routes import Filters, Routes
 from .types import UNPUBLISHED, AgentEvent, HistoryGap, Row, event_of
 
@@ -26,11 +27,18 @@ class Sink(Protocol):
 
     id: str
     filters: Filters
+    limit: int
+    line: list[Waiter]
     once: bool
 
     @property
     def binds(self) -> bool:
         """True if a publish waits for room in it."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Events in it that nobody has taken."""
         ...
 
     def put(self, event: AgentEvent, tracker: Tracker | None, *, drops: bool) -> None:
@@ -86,7 +94,6 @@ class Commits:
         If ``drops``, full mailboxes lose their oldest; else there has been a wait for room.
         """
         seq = self.seq = self.seq + 1
-        own = event.id if event.seq == 0 else ""  # what was published before becomes an event of its own
         stream, node, execution = event.stream_id, event.node_id, event.execution_id
         row: Row = (
             seq,
@@ -98,19 +105,19 @@ class Commits:
             self._wall() if event.timestamp == UNPUBLISHED else event.timestamp,
             event.correlation_id,
             event.cause_id,
-            own or f"{self.id}-{seq}",
+            event.id if event.seq == 0 else "",  # what was published before becomes an event of its own
             size + ROW,
         )
         self.history.append(row)
         self.counts[type] = self.counts.get(type, 0) + 1
-        stamped = event_of(row)
+        stamped = event_of(row, self.id)
         if sinks := self.routes.matching(type, stream, node, execution):
             self._put(sinks, stamped, tracker, drops=drops)
         return stamped
 
     def event(self, row: Row) -> AgentEvent:
         """The event of a row, which may have been recorded without an id."""
-        return event_of(row if row[9] else (*row[:9], f"{self.id}-{row[0]}", row[10]))
+        return event_of(row, self.id)
 
     def newest(self, wanted: Filters, limit: int) -> list[AgentEvent]:
         """What history holds of these, the most recent first."""

@@ -328,7 +328,7 @@ class _Freezing:
 
     def items(self, mapping: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
         if _kind_of(mapping) is dict:
-            return list(cast("dict[Any, Any]", mapping).copy().items())
+            return list(cast("dict[Any, Any]", mapping).copy().items())  # copied in one go
         return cast(
             "list[tuple[Any, Any]]", self.read(lambda: [(k, v) for k, v in islice(mapping.items(), _ENOUGH)])
         )

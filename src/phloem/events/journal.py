@@ -34,11 +34,11 @@ __all__ = ["Fsync", "Journal", "open_journal"]
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # 64 MiB a file, some 200,000 events: what an editor still opens
 KEEP: Final = 5  # files moved aside; with the journal itself less than 400 MiB
-BUFFER: Final = 8_192  # events; at the bus's full rate they last 25 ms, five times a slow write
-BATCH: Final = 1_024  # events taken at once: 10 ms of a thread, so that a flush waits no longer for it
+BUFFER: Final = 8_192  # events; a disk that pauses for 25 ms holds up nobody, at the bus's full rate
+BATCH: Final = 1_024  # events taken at once: 25 ms of a thread, so that a flush waits no longer for it
 LINGER: Final = 0.01  # seconds; at most a hundred writes a second, and no burst fills the buffer meanwhile
 RETRY_PAUSE: Final = 0.5  # seconds; who frees a full disk takes longer
-LEAVE_WITHIN: Final = 2.0  # seconds for a disk that refuses when the block is left: four tries more
+LEAVE_TRIES: Final = 4  # when the block is left; for longer than two seconds nobody waits
 GOES_ON: Final = (Overflow.BLOCK, Overflow.DROP_OLDEST, Overflow.COALESCE, Overflow.LATEST)
 
 
@@ -132,15 +132,17 @@ class Journal:
 
     async def _work(self) -> None:
         """Write until the bus has closed; then close the file. ``open_journal`` starts it, once."""
-        while not self._ended or self._pending or self._flushes:
+        while not self._ended or self._pending:
             if not self._pending and not self._flushes:
                 await self._gather()
             empty = self._take(BATCH)
             served = [flush for flush in self._flushes if empty or self._stream.received >= flush.upto]
-            await self._insist(self._job(force=bool(served)))
+            if self._ended:
+                served = []  # once the file is closed, which forces all of it
+            if self._pending or served:
+                await self._insist(self._job(force=bool(served)))
             self._serve(served)
-        await self._insist(self._file.close)
-        self._end()
+        await self._close(None)
 
     async def _gather(self) -> None:
         """Until there is something, and a moment longer: more may come, and one write does for all."""
@@ -202,23 +204,30 @@ class Journal:
 
     # -- the end ---------------------------------------------------------------------------------
 
-    async def _write_rest(self) -> None:
-        """All that is pending, if the disk takes it in the time there is."""
-        if not self._over:
-            await self._insist(self._job(force=False))
+    async def _leave(self) -> None:
+        """Write what is pending and close the file, in so many tries."""
+        if self._over:
+            return
+        error: OSError | None = None
+        for _ in range(LEAVE_TRIES):
+            if error is not None:
+                await trio.sleep(RETRY_PAUSE)
+            error = await self._attempt(self._job(force=False))
+            if error is None:
+                break
+        await self._close(error)
 
-    async def _close(self) -> None:
-        """Close the file, whether anything could be forced to the disk or not."""
-        if not self._over:
-            error = await self._attempt(self._file.close)
+    async def _close(self, error: OSError | None) -> None:
+        """No more is written, for this reason if something is left."""
+        unforced = await self._attempt(self._file.close)
+        self.trouble = None
+        if self._pending:
             lost = sum(isinstance(item, AgentEvent) for item in self._pending)
-            if self._pending:
-                self.trouble = f"{lost} events were not written: {self.trouble or error}"
-            elif error is not None:
-                self.trouble = f"what was written may not be on the disk: {error}"
-            else:
-                self.trouble = None
-            self._end()
+            self.trouble = f"{lost} events were not written: {error}"
+        elif unforced is not None:
+            self.trouble = f"what was written may not be on the disk: {unforced}"
+        self._over = True
+        self._serve(self._flushes)
 
     def _tell(self, on_its_way: BaseException | None) -> None:
         """What could not be written: raised, or added to the error that is on its way already."""
@@ -228,10 +237,6 @@ class Journal:
                 raise JournalError(trouble)
             LOG.error("%s", trouble)
             on_its_way.add_note(trouble)
-
-    def _end(self) -> None:
-        self._over = True
-        self._serve(self._flushes)
 
 
 @asynccontextmanager
@@ -255,7 +260,8 @@ async def open_journal(
     Goes on where an older journal ends. A file that would grow past ``max_bytes`` moves aside to
     ``path.1``, that to ``path.2``; ``keep`` of them are kept. ``buffer`` events wait for the disk,
     and ``overflow`` says what one more does: publishers wait (``block``), or events are lost and
-    a line says how many. ``linger`` seconds are waited for more to write at once.
+    a line says how many. ``linger`` seconds are waited for more to write at once. The file is its
+    owner's alone to read, and one journal's at a time to write.
 
     A disk that refuses is logged and tried again. However the block is left, what was published
     before is written, within a clock of its own; JournalError if that fails, and if nothing can
@@ -284,10 +290,10 @@ async def open_journal(
         raise
     finally:
         if journal is not None:
-            with trio.move_on_after(LEAVE_WITHIN, shield=True):
-                await journal._write_rest()
-            with trio.move_on_after(LEAVE_WITHIN, shield=True):  # one call, which is made in any case
-                await journal._close()
+            # Bounded by tries: a thread cannot be cancelled, and a clock that jumps ahead while one is
+            # at work would end the others before they begin.
+            with trio.CancelScope(shield=True):
+                await journal._leave()
             journal._tell(on_its_way)
         on_its_way = None  # its traceback leads to this frame
 

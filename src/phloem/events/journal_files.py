@@ -29,7 +29,7 @@ if sys.platform != "win32":
 __all__ = ["MAX_KEEP", "Fsync", "JournalFile", "numbered"]
 
 LOG: Final = logging.getLogger("phloem.events")
-CHUNK_BYTES: Final = 64 * 1024  # 64 KiB: some 250 lines, 2 ms of encoding between two releases of the GIL
+CHUNK_BYTES: Final = 16 * 1024  # 16 KiB: some 60 lines; after 2 ms of encoding others have the GIL
 MAX_KEEP: Final = 100  # files moved aside: a reader holds them all open at once
 OWNER_ONLY: Final = 0o600  # events hold what people and models said
 FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)

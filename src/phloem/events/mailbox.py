@@ -121,6 +121,7 @@ class Mailbox:
         "ready",
         "retired",
         "runs",
+        "server",
         "slow",
         "subscription",
         "waiting",
@@ -148,6 +149,7 @@ class Mailbox:
         self.waiting = 0
         self.hands = 0  # workers at it
         self.runs: dict[Worker, None] = {}
+        self.server: Worker | None = None  # who came last, and may still stand here
         self.ready = False  # in the pool's queue
         self.line: list[Waiter] = []  # publishers who wait for room, the one who came first in front
         self.gone = False  # no handler is entered any more
@@ -235,11 +237,14 @@ class Mailbox:
             "slow": self.slow,
         }
 
-    def failed(self, event: AgentEvent, error: BaseException) -> None:
+    def failed(self, item: AgentEvent | Tracked, error: BaseException) -> None:
         """Count what its handler or its key raised, and log it with its traceback."""
         self.errors += 1
+        event = item.event if isinstance(item, Tracked) else item
         info = (type(error), error, error.__traceback__)
         LOG.error("subscription %s (%s) raised on event %s", self.id, self.name, event.id, exc_info=info)
+        if isinstance(item, Tracked):
+            item.done(error)
 
     def _take_keyed(
         self, worker: Worker, key: Callable[[AgentEvent], Hashable]
@@ -257,9 +262,7 @@ class Mailbox:
             self.inbox.popleft()
             if isinstance(behind, Raised):
                 self.waiting -= 1
-                self.failed(event, behind.error)
-                if isinstance(item, Tracked):
-                    item.done(behind.error)
+                self.failed(item, behind.error)
             elif behind is None:
                 return item
             else:

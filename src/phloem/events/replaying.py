@@ -81,7 +81,8 @@ async def open_replay(path: str | os.PathLike[str], *, speed: float = 1.0) -> As
     comes without a pause. Checkpoint. Raises InvalidEvent for a speed that is none; the iterator
     raises JournalError as ``read_journal`` does.
     """
-    if not isinstance(speed, int | float) or isinstance(speed, bool) or not speed > 0:
+    given: object = speed
+    if not isinstance(given, int | float) or isinstance(given, bool) or not given > 0:
         raise InvalidEvent(f"speed: found {shown(speed)}, expected a number above 0, or math.inf")
     await trio.lowlevel.checkpoint()
     with closing(_lines(path)) as lines:  # files that were only read: closing them waits for no disk

@@ -89,10 +89,11 @@ class Room:
                 if self.closed:
                     raise EventBusClosed("the bus was closed before there was room for the event")
                 short = [sink for sink in route() if _lacks_room(sink, me)]
+                if not short:
+                    return
                 self._stand_in(me, short)
                 circle = self._helpless(me)
-                burst = [sink for sink in short if sink in circle and sink.waiting >= OVER * sink.limit]
-                if burst:
+                if any(sink.waiting >= OVER * sink.limit for sink in short if sink in circle):
                     raise PublishCircle(self._names_of(me))
                 if len(circle) == len(short):
                     return
@@ -131,8 +132,10 @@ class Room:
 
     def freed(self, sink: Bounded) -> None:
         """There may be room: whoever waits longest looks again."""
-        for waiter in sink.line[: max(sink.limit - sink.waiting, 0)]:
-            waiter.wake()
+        place = min(sink.limit - sink.waiting, len(sink.line)) - 1
+        while place >= 0 and not sink.line[place].called.is_set():  # who stands before one that is called is
+            sink.line[place].wake()
+            place -= 1
 
     def look_again(self, sink: Bounded) -> None:
         """Everybody in its line looks again: it is gone, or stands otherwise than before."""
@@ -153,8 +156,10 @@ class Room:
         self._waiters[task] = me
         if me.worker is not None:
             me.worker.waits.append(me)
+        went = False
         try:
             yield me
+            went = True
         finally:
             del self._waiters[task]
             if me.worker is not None:
@@ -162,7 +167,8 @@ class Room:
             left, me.sinks = me.sinks, []
             for sink in left:
                 sink.line.remove(me)
-                self.freed(sink)
+                if not went:  # else the room it had is taken now
+                    self.freed(sink)
 
     def _stand_in(self, me: Waiter, sinks: list[Bounded]) -> None:
         """Stand in the lines of exactly these, by age."""

@@ -265,6 +265,10 @@ class Routes(Generic[T]):
             if not other.indexes:
                 return _merged([typed.plain, other.plain])
         fields = (stream_id, node_id, execution_id)
+        if other is None and len(typed.indexes) == 1 and not typed.plain.sinks:  # the rule among filters
+            ((pick, buckets),) = typed.indexes.values()
+            bucket = buckets.get(pick(fields))
+            return () if bucket is None else bucket.taken or bucket.snapshot()
         found = typed.find(fields, None)
         if other is not None:
             found = other.find(fields, found)

@@ -8,12 +8,12 @@ somebody reads.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timezone
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final, NoReturn, TypeAlias, cast, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast, final
 from zoneinfo import ZoneInfo
 
 from phloem.errors import InvalidEvent
@@ -74,16 +74,17 @@ class AgentEvent:
     """
 
     # No slots, and an own ``__init__``: filling ``__dict__`` at once takes a third of the time that
-    # a frozen dataclass's ten calls of ``object.__setattr__`` take.
+    # a frozen dataclass's ten calls of ``object.__setattr__`` take. No class attribute stands for
+    # ``timestamp`` and ``id``, which an event of a row makes when they are asked for.
 
     type: str
     stream_id: str
     node_id: str | None = None
     execution_id: str | None = None
     data: Mapping[str, Any] = EMPTY
-    timestamp: datetime = UNPUBLISHED
+    timestamp: datetime = field(default_factory=lambda: UNPUBLISHED)
     correlation_id: str | None = None
-    id: str = field(default="", kw_only=True)
+    id: str = field(default_factory=str, kw_only=True)
     seq: int = field(default=0, kw_only=True)
     cause_id: str | None = field(default=None, kw_only=True)
 
@@ -137,6 +138,18 @@ class AgentEvent:
             _refuse("data", given.data, "a mapping")
         if given.timestamp is not UNPUBLISHED:
             self.__dict__["timestamp"] = _plain_timestamp(given.timestamp)
+
+    if not TYPE_CHECKING:  # whose readers would take any name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            own = self.__dict__
+            if name == "timestamp" and "_at" in own:
+                value = own[name] = _from_timestamp(own["_at"], UTC)
+            elif name == "id" and "_bus" in own:
+                value = own[name] = f"{own['_bus']}-{own['seq']}"
+            else:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return value
 
     def __hash__(self) -> int:
         return hash((self.id, self.seq))  # data given by a publisher may have no hash
@@ -223,28 +236,30 @@ Row: TypeAlias = tuple[
 ]
 
 
-def event_of(row: Row) -> AgentEvent:
-    """The event of a row, unchecked: the bus checked what it took."""
+def event_of(row: Row, bus: str = "") -> AgentEvent:
+    """The event of a row, unchecked: the bus checked what it took. ``bus`` begins the id if there is none."""
     seq, kind, stream, node, execution, data, at, correlation, cause, id, size = row
     event: AgentEvent = _new(AgentEvent)
-    event.__dict__.update(
+    _fill(
+        event,
         {
             "type": kind,
             "stream_id": stream,
             "node_id": node,
             "execution_id": execution,
             "data": sealed(cast("dict[str, Any]", data), size) if type(data) is dict else data,
-            "timestamp": at if isinstance(at, datetime) else _from_timestamp(at, UTC),
+            "timestamp" if isinstance(at, datetime) else "_at": at,
             "correlation_id": correlation,
-            "id": id,
+            "id" if id else "_bus": id or bus,
             "seq": seq,
             "cause_id": cause,
-        }
+        },
     )
     return event
 
 
 _new = object.__new__
+_fill = cast("Callable[[AgentEvent, dict[str, Any]], None]", vars(AgentEvent)["__dict__"].__set__)
 _from_timestamp = datetime.fromtimestamp
 _KNOWN: Final[Mapping[str, EventType]] = {member.value: member for member in EventType}
 _TEXTS: Final = ("type", "stream_id")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import pytest
 import trio
-from support.buses import event
-from support.rings import Handler, fill, handled, holding, nothing, passing_on, waiting
 from trio.testing import MockClock
 from trio.testing import wait_all_tasks_blocked as at_rest
 
 from phloem.errors import PublishCircle
 from phloem.events import AgentEvent, open_event_bus
+from support.buses import event
+from support.rings import Handler, fill, handled, holding, nothing, passing_on, waiting
 
 # -- no hang ------------------------------------------------------------------------------------
 

@@ -213,8 +213,8 @@ async def test_who_waits_is_told_that_the_bus_has_closed(limit: float | None) ->
 
     async with trio.open_nursery() as nursery:
         async with open_event_bus() as bus:
-            nursery.start_soon(wait, bus)
-            nursery.start_soon(wait, bus)
+            nursery.start_soon(wait, bus)  # noqa: ASYNC111 - outlives it on purpose
+            nursery.start_soon(wait, bus)  # noqa: ASYNC111 - outlives it on purpose
             await settled()
         await settled()
         assert told == ["the bus closed before such an event came"] * 2
@@ -230,7 +230,7 @@ async def test_what_came_in_the_last_step_of_the_bus_is_not_lost() -> None:
         found.append(plain(event))
 
     async with trio.open_nursery() as nursery, open_event_bus(grace=0) as bus:
-        nursery.start_soon(wait, bus)
+        nursery.start_soon(wait, bus)  # noqa: ASYNC111 - outlives it on purpose
         await settled()
         emitted(bus, 1)
     assert found == [1]

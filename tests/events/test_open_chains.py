@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import trio
-from support.buses import event, noting
-from support.rings import Handler, fill, handled, holding, nothing, passing_on, waiting
 from trio.testing import MockClock
 from trio.testing import wait_all_tasks_blocked as at_rest
 
-from phloem.errors import PublishCircle
-from phloem.events import AgentEvent, Delivered, EventBus, open_event_bus
-
+from phloem.events import AgentEvent, Delivered, open_event_bus
+from support.buses import event, noting
+from support.rings import fill, handled, holding, nothing, passing_on, waiting
 
 # -- long, but open ---------------------------------------------------------------------------------
 
@@ -278,35 +278,44 @@ async def test_publishers_get_room_in_the_order_in_which_they_came() -> None:
     assert seen == list(range(10))
 
 
-async def test_nobody_takes_the_room_that_an_older_one_has_been_called_for() -> None:
-    """In the very step in which there is room, a newcomer publishes; the one before it is cancelled."""
+@pytest.mark.parametrize("cancelled", ["never", "before", "in the same step"])
+async def test_nobody_takes_the_room_that_an_older_one_has_been_called_for(cancelled: str) -> None:
+    """In the very step in which there is room, a newcomer publishes, and perhaps the eldest is cancelled."""
     seen: list[int] = []
+
+    def read() -> None:
+        item = events.receive_nowait()
+        assert isinstance(item, AgentEvent)
+        seen.append(item.data["n"])
+
     async with open_event_bus() as bus, bus.open_stream("custom", buffer=1) as events:
         bus.emit(event(0))
         async with trio.open_nursery() as nursery:
-            doomed = await nursery.start(in_a_scope, bus, 1)
-            nursery.start_soon(bus.publish, event(2))
-            await at_rest()
-            nursery.start_soon(bus.publish, event(3))
-            await at_rest()
-            for n in (4, 5, 6):
-                item = events.receive_nowait()
-                assert isinstance(item, AgentEvent)
-                seen.append(item.data["n"])
-                doomed.cancel()
-                nursery.start_soon(bus.publish, event(n))
+            eldest = trio.CancelScope()
+
+            async def doomed() -> None:
+                with eldest:
+                    await bus.publish(event(1))
+
+            for publish in (doomed, partial(bus.publish, event(2)), partial(bus.publish, event(3))):
+                nursery.start_soon(publish)
                 await at_rest()
-            while len(seen) < 6:
-                item = await events.receive()
-                assert isinstance(item, AgentEvent)
-                seen.append(item.data["n"])
-    assert seen == [0, 2, 3, 4, 5, 6]
-
-
-async def in_a_scope(bus: EventBus, n: int, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
-    with trio.CancelScope() as scope:
-        task_status.started(scope)
-        await bus.publish(event(n))
+            if cancelled == "before":
+                eldest.cancel()
+                await at_rest()
+            for n in (4, 5, 6):
+                read()
+                nursery.start_soon(bus.publish, event(n))
+                if cancelled == "in the same step":
+                    eldest.cancel()
+                await at_rest()
+            while events.waiting:
+                read()
+                await at_rest()
+    published = [item.data["n"] for item in reversed(bus.get_history())]
+    assert seen == published == sorted(seen)
+    assert seen == [n for n in range(7) if n != 1 or not eldest.cancelled_caught]
+    assert eldest.cancelled_caught or cancelled != "before"
 
 
 async def test_who_comes_back_to_a_line_stands_by_age_and_nobody_sleeps_before_room() -> None:

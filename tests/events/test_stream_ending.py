@@ -187,7 +187,7 @@ async def test_all_who_wait_are_told_that_the_block_was_left() -> None:
 
         async with bus.open_stream() as stream:
             for _ in range(3):
-                nursery.start_soon(receive, stream)
+                nursery.start_soon(receive, stream)  # noqa: ASYNC111 - outlives it on purpose
             await settled()
     assert ended == [True] * 3
 
@@ -207,7 +207,7 @@ async def test_one_that_is_read_elsewhere_gives_what_waits_and_ends_when_the_bus
                 found.extend([plain(item) async for item in stream])
 
         async with open_event_bus() as bus:
-            await nursery.start(receive, bus)
+            await nursery.start(receive, bus)  # noqa: ASYNC111 - outlives it on purpose
             for n in (1, 2, 3):
                 bus.emit(numbered(n, node_id=f"node {n}"))
         gate.set()
@@ -226,7 +226,7 @@ async def test_one_who_waits_as_the_bus_closes_is_told_the_end() -> None:
                 ended.set()
 
         async with open_event_bus() as bus:
-            await nursery.start(receive, bus)
+            await nursery.start(receive, bus)  # noqa: ASYNC111 - outlives it on purpose
             await settled()
         await settled()
         assert ended.is_set()
@@ -267,7 +267,7 @@ async def test_after_the_bus_has_closed_nothing_is_put_into_it() -> None:
                 found.extend(read(stream))
 
         async with open_event_bus() as bus:
-            await nursery.start(receive, bus)
+            await nursery.start(receive, bus)  # noqa: ASYNC111 - outlives it on purpose
             bus.emit(numbered(1))
         closed.set()
     assert found == [1, trio.EndOfChannel]

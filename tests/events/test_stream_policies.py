@@ -242,6 +242,6 @@ async def test_a_loss_that_nobody_was_told_of_is_told_when_the_bus_has_closed(ov
 
         closed = trio.Event()
         async with open_event_bus() as bus:
-            await nursery.start(watch, bus)
+            await nursery.start(watch, bus)  # noqa: ASYNC111 - outlives it on purpose
         closed.set()
     assert found == [Lagged(2), 3, trio.EndOfChannel]

@@ -173,8 +173,8 @@ class EventBus(Emitters):
     ) -> str:
         """Have ``handler`` called with each matching event, in publish order, one at a time; an id.
 
-        With ``key`` in order and one at a time for each key, and side by side across keys; with
-        ``concurrent`` as they come. ``once`` ends it with the first event. ``buffer`` events may
+        With ``key`` in order and one at a time for each key, and side by side across keys (it may
+        be asked for the same event's more than once); with ``concurrent`` as they come. ``once`` ends it with the first event. ``buffer`` events may
         wait. A handler that raises is logged and counted, and called again for the next event; so
         is one cut after ``cancel_after`` seconds. It runs in a copy of the caller's context.
         Raises InvalidEvent, EventBusClosed.

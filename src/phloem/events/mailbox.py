@@ -62,10 +62,11 @@ class Delivered:
 class Tracker:
     """One ``deliver``: the mailboxes whose handlers have not come back yet, and what the others raised."""
 
-    __slots__ = ("errors", "pending", "waiter")
+    __slots__ = ("awaited", "errors", "pending", "waiter")
 
     def __init__(self) -> None:
         self.pending: dict[Tracked, None] = {}
+        self.awaited: dict[Tracked, None] = {}  # of these, what the caller does wait for
         self.errors: dict[str, BaseException] = {}
         self.waiter: Waiter | None = None
 
@@ -90,9 +91,11 @@ class Tracked:
         """Its handler has come back, or it never will be entered."""
         if error is not None:
             self.tracker.errors[self.box.id] = error
-        del self.tracker.pending[self]
-        if not self.tracker.pending:
-            self.tracker.look_again()
+        tracker = self.tracker
+        del tracker.pending[self]
+        tracker.awaited.pop(self, None)
+        if not tracker.awaited:
+            tracker.look_again()
 
 
 @final

@@ -282,7 +282,7 @@ class Pool:
 
     async def _visit(self, worker: Worker, box: Mailbox) -> None:
         """What waited as it began, as far as it may be taken. A checkpoint only where handlers are."""
-        worker.left = min(box.waiting, VISIT)
+        worker.left = VISIT if box.key is not None else min(box.waiting, VISIT)
         try:
             while type(result := await guarded(self._handle, worker, box)) is Raised:
                 item, worker.item = worker.item, None

@@ -112,6 +112,7 @@ class Room:
                     me.items = list(tracker.pending)
                     circle = self._helpless(me)
                     me.items = [item for item in me.items if item not in circle]
+                    tracker.awaited = dict.fromkeys(me.items)
                     if not me.items or self.closed:
                         await trio.lowlevel.checkpoint()
                         return tuple(item.box.id for item in tracker.pending)
@@ -197,28 +198,33 @@ class Room:
         free: set[Waiter] = set()
         if not self._stuck(me, free):
             return []
+        self._go_on(free, me)
+        return [] if me in free else self._stuck(me, free)
+
+    def _go_on(self, free: set[Waiter], me: Waiter | None = None) -> None:
+        """Add to ``free`` all who can go on; once it has ``me`` that is enough."""
         rest = list(reversed(self._waiters.values()))  # the newest stand deepest in a chain
-        while me not in free:
+        before = len(rest) + 1
+        while len(rest) < before and me not in free:
             before = len(rest)
             for waiter in rest:
                 if not self._stuck(waiter, free):
                     free.add(waiter)
             rest = [waiter for waiter in rest if waiter not in free]
-            if len(rest) == before:
-                return self._stuck(me, free)
-        return []
 
     def _names_of(self, me: Waiter) -> list[str]:
         """What waits for ``me``, from the nearest on: all that is stuck below it, for no circle is older."""
+        free: set[Waiter] = set()
+        self._go_on(free)
         names: dict[str, None] = {}
         seen, rest = {me}, [me]
         while rest:
-            for found in self._stuck(rest.pop(), set()):
+            for found in self._stuck(rest.pop(), free):
                 box = found.box if isinstance(found, Tracked) else found
                 names[box.id] = None
                 hands = [waiter for worker in getattr(box, "runs", ()) for waiter in worker.waits]
                 for waiter in [*hands, *(self._waiters.get(task) for task in box.readers)]:
-                    if waiter is not None and waiter not in seen:
+                    if waiter is not None and waiter not in seen and waiter not in free:
                         seen.add(waiter)
                         rest.append(waiter)
         return list(names)

@@ -201,7 +201,7 @@ async def test_ids_are_asked_for_once_a_conversation_by_its_number() -> None:
             await organism.send(Ask("x"), to="nobody")
         last = await organism.send(Ask("x"), to="back")
     assert (first.conversation, last.conversation) == ("c2", "c5")  # c1 is Boot's
-    assert ids.asked == [1, 2, 3, 4, 5]
+    assert ids.asked == [0, 1, 2, 3, 4, 5]  # 0 names the bus
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ class Broken:
     def unseen(self, *_: Any, **__: Any) -> None: ...
 
     conversation_started = conversation_ended = dispatched = refused = buried = raised = unseen
-    retrying = claim_ignored = mended = overslept = phase = unseen
+    retrying = claim_ignored = mended = waiting = overslept = phase = unseen
 
 
 @pytest.mark.parametrize("spares", [BOOT, "nobody"])

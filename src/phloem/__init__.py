@@ -12,6 +12,7 @@ who use phloem; nobody inside comes in this way.
 #   loading         organism.yaml -> OrganismConfig; every fault at once
 #   primitives      the listeners phloem brings: boot, todo, todo-complete
 #   pump/           the life of a message: routing, run queue, dispatch, replies, ledger
+#   events/         the bus: what anyone may watch, and nobody hurts anybody with
 #   contract/       dataclass <-> element <-> XSD <-> words for a model        no trio
 #   wire/           bytes <-> envelope: the parser, the limits, the repair     no trio
 #   memory/         what an organism remembers of a conversation               no trio
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AbandonedMessage",
     "AccessRefused",
+    "AgentEvent",
     "Boot",
     "Budgets",
     "BufferSlot",
@@ -45,17 +47,29 @@ __all__ = [
     "ConversationFailed",
     "ConversationState",
     "DeadLetter",
+    "Delivered",
     "Doc",
+    "EventBus",
+    "EventBusClosed",
+    "EventDropped",
+    "EventHandler",
+    "EventLimits",
+    "EventStream",
+    "EventType",
     "Fault",
     "Forgotten",
     "HandlerMetadata",
     "HandlerResponse",
     "History",
+    "HistoryGap",
     "Huh",
     "HuhCode",
     "Ids",
     "InternalError",
+    "InvalidEvent",
     "InvalidMessage",
+    "JournalError",
+    "Lagged",
     "Listener",
     "ListenerConfig",
     "MemoryLimits",
@@ -69,14 +83,20 @@ __all__ = [
     "OrganismConfig",
     "Outcome",
     "OutcomeForgotten",
+    "Overflow",
     "Pattern",
     "PhloemError",
+    "PublishCircle",
+    "PumpEvent",
     "Random",
     "Receipt",
+    "ScopedBus",
     "SenderError",
     "SenderRefused",
     "ShutdownReport",
     "SlotMetadata",
+    "StreamOverflowed",
+    "Subscription",
     "SystemError",
     "ThreadScheduling",
     "TodoClosed",
@@ -93,8 +113,10 @@ __all__ = [
     "__version__",
     "example",
     "get_context_buffer",
+    "get_event_bus",
     "get_todo_registry",
     "load_config",
+    "open_event_bus",
     "open_organism",
     "parse_element",
     "to_element",
@@ -105,6 +127,7 @@ __all__ = [
 if TYPE_CHECKING:
     from .config import (
         Budgets,
+        EventLimits,
         ListenerConfig,
         MemoryLimits,
         OnFull,
@@ -121,19 +144,39 @@ if TYPE_CHECKING:
         ConfigurationFault,
         ContractError,
         ConversationFailed,
+        EventBusClosed,
+        EventDropped,
         InternalError,
+        InvalidEvent,
         InvalidMessage,
+        JournalError,
         MessageRejected,
         NoDispatch,
         NoResponse,
         OrganismClosed,
         OutcomeForgotten,
         PhloemError,
+        PublishCircle,
         SenderError,
         SenderRefused,
+        StreamOverflowed,
         TooManyTodos,
         WorldError,
         WouldDeadlock,
+    )
+    from .events import (
+        AgentEvent,
+        Delivered,
+        EventBus,
+        EventHandler,
+        EventStream,
+        EventType,
+        HistoryGap,
+        Lagged,
+        Overflow,
+        ScopedBus,
+        Subscription,
+        open_event_bus,
     )
     from .loading import load_config
     from .memory.history import BufferSlot, Forgotten, History, SlotMetadata
@@ -159,7 +202,9 @@ if TYPE_CHECKING:
     from .organism import Conversation, Organism, open_organism
     from .primitives import Boot, TodoClosed, TodoComplete, TodoRegistered, TodoUntil
     from .pump import Listener, Observer
+    from .pump.listening import get_event_bus
     from .pump.reading import ContextView
+    from .pump.telling import PumpEvent
     from .pump.within import ContextBuffer, TodoRegistry, get_context_buffer, get_todo_registry
 else:  # type checkers see the imports above, and so a misspelt name as an error
     from importlib import import_module
@@ -171,16 +216,22 @@ else:  # type checkers see the imports above, and so a misspelt name as an error
             for module, names in (
                 (
                     ".config",
-                    "Budgets ListenerConfig MemoryLimits OnFull OrganismConfig ThreadScheduling Usage "
-                    "WireLimits",
+                    "Budgets EventLimits ListenerConfig MemoryLimits OnFull OrganismConfig ThreadScheduling "
+                    "Usage WireLimits",
                 ),
                 (".contract", "Contract Doc Pattern example parse_element to_element xmlify xsd"),
                 (
                     ".errors",
                     "AccessRefused CallerError ConfigurationError ConfigurationFault ContractError "
-                    "ConversationFailed InternalError InvalidMessage MessageRejected NoDispatch NoResponse "
-                    "OrganismClosed OutcomeForgotten PhloemError SenderError SenderRefused TooManyTodos "
-                    "WorldError WouldDeadlock",
+                    "ConversationFailed EventBusClosed EventDropped InternalError InvalidEvent "
+                    "InvalidMessage JournalError MessageRejected NoDispatch NoResponse OrganismClosed "
+                    "OutcomeForgotten PhloemError PublishCircle SenderError SenderRefused StreamOverflowed "
+                    "TooManyTodos WorldError WouldDeadlock",
+                ),
+                (
+                    ".events",
+                    "AgentEvent Delivered EventBus EventHandler EventStream EventType HistoryGap Lagged "
+                    "Overflow ScopedBus Subscription open_event_bus",
                 ),
                 (".loading", "load_config"),
                 (".memory.history", "BufferSlot Forgotten History SlotMetadata"),
@@ -193,7 +244,9 @@ else:  # type checkers see the imports above, and so a misspelt name as an error
                 (".organism", "Conversation Organism open_organism"),
                 (".primitives", "Boot TodoClosed TodoComplete TodoRegistered TodoUntil"),
                 (".pump", "Listener Observer"),
+                (".pump.listening", "get_event_bus"),
                 (".pump.reading", "ContextView"),
+                (".pump.telling", "PumpEvent"),
                 (".pump.within", "ContextBuffer TodoRegistry get_context_buffer get_todo_registry"),
             )
             for name in names.split()

@@ -266,7 +266,10 @@ class Ids(Protocol):
     """Where an organism takes its conversation ids from."""
 
     def conversation(self, number: int) -> str:
-        """The id of the ``number``-th conversation (from 1): at most 40 characters, unique."""
+        """The id of the ``number``-th conversation (from 1): at most 40 characters, unique.
+
+        Number 0 names the organism's own bus, before any conversation: its events' ids begin with it.
+        """
         ...
 
 

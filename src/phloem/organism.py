@@ -12,7 +12,7 @@ import os
 import random as random_module
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, final
@@ -22,6 +22,7 @@ import trio
 from phloem.config import DEFAULT_BUDGETS, Budgets, ListenerConfig, OrganismConfig
 from phloem.contract.prompts import fingerprint
 from phloem.errors import OutcomeForgotten
+from phloem.events import EventBus, open_event_bus
 from phloem.loading import importable, load_config, resolve, running_listeners
 from phloem.memory.todos import TodoWatcher
 from phloem.messages import (
@@ -45,6 +46,7 @@ from phloem.pump.ports import SeededIds, TrioClock
 from phloem.pump.pump import Pump, open_pump
 from phloem.pump.reading import ContextView, count_todos, todos_of
 from phloem.pump.routing import Listener
+from phloem.pump.telling import PumpEvent
 
 __all__ = ["Conversation", "Organism", "ThreadView", "open_organism"]
 
@@ -99,7 +101,7 @@ class Organism:
     """One configuration, running. Made by ``open_organism``."""
 
     def __init__(self, config: OrganismConfig, listeners: Sequence[Listener], pump: Pump) -> None:
-        self.config = config
+        self.config, self.events = config, pump.core.events
         self._pump, self._core = pump, pump.core
         self._door = Door(pump, config.budgets.over(DEFAULT_BUDGETS))
         self.listeners: Mapping[str, Listener] = MappingProxyType(self._core.listeners)
@@ -155,7 +157,7 @@ class Organism:
         """
         self._door.check_sender(sender)
         limits = self._door.budgets(budgets)
-        await self._door.take_seat()
+        await self._door.take_seat(sender)
         conversation = self._core.open_conversation(sender, limits, callers_context(), lasting=True)
         try:
             yield Conversation(self._door, conversation)
@@ -294,9 +296,10 @@ async def open_organism(
 
     ``listeners`` come in addition to the configured ones. ``clock`` is read for timestamps;
     deadlines are on Trio's own (a ``trio.testing.MockClock`` moves them). What an ``observer``
-    raises ends the organism. Left normally it drains for
-    ``shutdown_grace`` seconds; left by an error or cancelled it drops what is in flight, and
-    ``organism.report`` says what. Raises ConfigurationError with all faults. Checkpoint.
+    raises ends the organism. Left normally it drains for ``shutdown_grace`` seconds, and its bus
+    delivers what is pending for ``events.grace`` more; left by an error or cancelled it drops what
+    is in flight, and ``organism.report`` says what. Raises ConfigurationError with all faults.
+    Checkpoint.
     """
     with _folder_of(config):
         if isinstance(config, OrganismConfig):
@@ -304,17 +307,39 @@ async def open_organism(
         else:
             found = load_config(config, listeners=listeners)
         running = running_listeners(found, [BOOT_LISTENER], SERVICE_LISTENERS)
-        async with open_pump(
-            found,
-            running,
-            LoggingObserver(found.name) if observer is None else observer,
-            TrioClock() if clock is None else clock,
-            SeededIds() if ids is None else ids,
-            random_module.Random() if random is None else random,
-        ) as pump:
+        clock = TrioClock() if clock is None else clock
+        ids = SeededIds() if ids is None else ids
+        async with (
+            _bus_of(found, clock, ids) as events,
+            open_pump(
+                found,
+                running,
+                LoggingObserver(found.name) if observer is None else observer,
+                clock,
+                ids,
+                random_module.Random() if random is None else random,
+                events,
+            ) as pump,
+        ):
             organism = Organism(found, running, pump)
             await organism._boot()
             yield organism
+
+
+def _bus_of(config: OrganismConfig, clock: Clock, ids: Ids) -> AbstractAsyncContextManager[EventBus]:
+    """The bus that outlives the pump, so that what happens as it stops is delivered too."""
+    limits = config.events
+    return open_event_bus(
+        limits.max_history,
+        limits.max_concurrent_handlers,
+        max_history_bytes=limits.max_history_bytes,
+        buffer=limits.buffer,
+        slow_after=limits.slow_after,
+        grace=limits.grace,
+        types=PumpEvent,
+        clock=clock,
+        id=ids.conversation(0),
+    )
 
 
 def _folder_of(config: OrganismConfig | str | os.PathLike[str]) -> AbstractContextManager[None]:

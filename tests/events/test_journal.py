@@ -179,6 +179,19 @@ async def test_the_loop_goes_on_while_the_disk_takes_its_time(path: Path, disk: 
     assert numbers(read_journal(path)) == list(range(2 * BATCH))
 
 
+async def test_so_many_events_are_taken_at_once_and_no_more(path: Path, disk: Disk) -> None:
+    async with open_event_bus() as bus, open_journal(bus, path) as journal:
+        disk.gate.clear()
+        try:
+            for number in range(3 * BATCH):
+                bus.emit(event(number))
+            await until_it_writes(disk)
+            assert len(journal._pending) == BATCH
+        finally:
+            disk.gate.set()
+    assert journal.written == 3 * BATCH
+
+
 # -- flushing ------------------------------------------------------------------------------------
 
 
@@ -216,6 +229,30 @@ async def test_a_flush_does_not_wait_for_what_is_published_after_it(path: Path) 
             for number in range(1_000_000):  # never a moment in which the stream is empty
                 await bus.publish(event(number))
     assert flushed == 10
+
+
+async def test_a_flush_ends_though_the_stream_is_never_empty(path: Path, disk: Disk) -> None:
+    token = trio.lowlevel.current_trio_token()
+
+    def publish_more() -> None:
+        if not flushed.is_set():
+            for number in range(BATCH):
+                bus.emit(event(number))
+
+    def before(call: str) -> None:
+        if call == "write":
+            trio.from_thread.run_sync(publish_more, trio_token=token)
+
+    flushed = trio.Event()
+    async with open_event_bus() as bus, open_journal(bus, path, linger=0) as journal:
+        disk.before = before
+        publish_more()
+        try:
+            with trio.fail_after(10):
+                await journal.flush()
+        finally:
+            flushed.set()
+        assert journal._stream.waiting > 0
 
 
 async def test_any_number_of_tasks_may_flush(path: Path) -> None:

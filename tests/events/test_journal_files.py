@@ -102,8 +102,9 @@ def test_a_line_that_a_crash_tore_ends_before_the_next_begins(
     assert f"{path}:2: passed over a line that is torn" in caplog.text
 
 
-def test_a_line_that_only_lacks_its_end_is_kept(path: Path) -> None:
-    path.write_bytes(encoded(event(1)).rstrip(b"\n"))
+@pytest.mark.parametrize("length", [0, 50_000])
+def test_a_line_that_only_lacks_its_end_is_kept(path: Path, length: int) -> None:
+    path.write_bytes(encoded(event(1, "x" * length)).rstrip(b"\n"))
     written(path, events(2))
     assert numbers(read_journal(path)) == [1, 2]
 

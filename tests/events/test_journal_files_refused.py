@@ -258,8 +258,11 @@ def test_lines_that_could_not_be_forced_are_written_again_and_stand_once(path: P
     assert file.settled.lines == 1
     assert path.stat().st_size == LINE
     assert insisted(file, events(2, 3), disk) == 1
+    disk.refuses = {"fsync"}
+    assert insisted(file, events(4), disk) == 1
     file.close()
-    assert numbers(read_journal(path)) == [1, 2, 3]
+    assert numbers(read_journal(path)) == [1, 2, 3, 4]
+    assert path.stat().st_size == 4 * LINE
 
 
 def test_closing_closes_even_if_nothing_can_be_forced(path: Path, disk: Disk) -> None:

@@ -91,6 +91,7 @@ async def test_while_a_disk_refuses_the_buffer_bounds_what_is_kept(
                     await trio.testing.wait_all_tasks_blocked()
             assert len(journal._pending) <= BATCH
             assert journal._stream.waiting <= 10
+            assert journal._flushes == []  # all were given up
             mock_clock.rate = 10_000
 
     async with open_event_bus() as bus:

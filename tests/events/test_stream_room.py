@@ -11,7 +11,7 @@ import trio.testing
 from phloem.errors import EventBusClosed, PublishCircle
 from phloem.events.bus import EventBus
 from phloem.events.opening import open_event_bus
-from phloem.events.types import AgentEvent
+from phloem.events.types import AgentEvent, Lagged
 from support.streaming import numbered, plain, read
 
 settled = trio.testing.wait_all_tasks_blocked
@@ -82,6 +82,43 @@ async def test_publishers_that_wait_for_two_streams_go_on_when_one_is_left_and_t
             assert bus.get_stats()["total_events"] == 1
         await settled()
         assert read(kept) == [2]
+
+
+async def test_an_event_comes_to_all_its_streams_at_once_or_to_none() -> None:
+    async with open_event_bus() as bus, bus.open_stream(buffer=1) as full, bus.open_stream(buffer=9) as roomy:
+        async with trio.open_nursery() as nursery:
+            await bus.publish(numbered(1))
+            nursery.start_soon(bus.publish, numbered(2))
+            await settled()
+            assert read(roomy) == [1], "not the one that waits for room elsewhere"
+            assert read(full) == [1]
+        assert (read(roomy), read(full)) == ([2], [2])
+
+
+async def test_emit_goes_ahead_of_those_who_wait_and_they_go_on_waiting() -> None:
+    async with open_event_bus() as bus, bus.open_stream(buffer=2) as stream, trio.open_nursery() as nursery:
+        await bus.publish(numbered(1))
+        await bus.publish(numbered(2))
+        for n in (4, 5):
+            nursery.start_soon(bus.publish, numbered(n))
+            await settled()
+        bus.emit(numbered(3))
+        await settled()
+        assert [plain(await stream.receive()) for _ in range(3)] == [Lagged(1), 2, 3]
+        assert [plain(await stream.receive()) for _ in range(2)] == [4, 5]
+        assert stream.lost == 1
+
+
+async def test_room_taken_by_emit_before_a_woken_publisher_ran_is_waited_for_again() -> None:
+    async with open_event_bus() as bus, bus.open_stream(buffer=1) as stream, trio.open_nursery() as nursery:
+        await bus.publish(numbered(1))
+        nursery.start_soon(bus.publish, numbered(3))
+        await settled()
+        assert plain(stream.receive_nowait()) == 1
+        bus.emit(numbered(2))
+        await settled()
+        assert bus.get_stats()["total_events"] == 2
+        assert [plain(await stream.receive()) for _ in range(2)] == [2, 3]
 
 
 async def test_publishers_that_wait_are_refused_when_the_bus_closes() -> None:

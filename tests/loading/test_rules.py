@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phloem.config import Budgets, ListenerConfig, MemoryLimits, OnFull, OrganismConfig, Usage, WireLimits
+from phloem.config import (
+    Budgets,
+    EventLimits,
+    ListenerConfig,
+    MemoryLimits,
+    OnFull,
+    OrganismConfig,
+    Usage,
+    WireLimits,
+)
 from phloem.errors import ConfigurationError
 from phloem.loading import resolve
 from support.listeners import Ping, drop
@@ -113,6 +122,23 @@ VALUES = [
     ("memory: {^max_bytes: 1}", "the unknown key 'max_bytes'", "it belongs under limits:"),
     ("limits: {^max_threads: 9}", "the unknown key 'max_threads'", "it belongs under memory:"),
     ("memory: {max_todos: 1, ^max_todos: 2}", "the key 'max_todos' a second time", ""),
+    ("events: ^5", "the number 5 as events", "a mapping with max_history, buffer …"),
+    ("^events:\n", "nothing as events", "a mapping with max_history, buffer …"),
+    ("events: {max_history: ^-1}", "-1 as max_history", "a whole number, at least 0"),
+    ("events: {max_history: ^none}", "the text 'none' as max_history", "a whole number, at least 0"),
+    ("events: {max_history_bytes: ^0}", "0 as max_history_bytes", "a whole number, at least 1"),
+    ("events: {max_concurrent_handlers: ^0}", "0 as max_concurrent_handlers", "at least 1"),
+    ("events: {buffer: ^0}", "0 as buffer", "a whole number, at least 1"),
+    ("events: {buffer: ^1e3}", "the text '1e3' as buffer", "a whole number, at least 1"),
+    ("events: {slow_after: ^0}", "0.0 as slow_after", "seconds, more than 0"),
+    ("events: {grace: ^-1}", "-1.0 as grace", "seconds, 0 or more"),
+    ("events: {grace: ^none}", "the text 'none' as grace", "seconds, 0 or more"),
+    ("events: {^max_histroy: 5}", "the unknown key 'max_histroy'", "did you mean 'max_history'?"),
+    ("events: {^max_bytes: 1}", "the unknown key 'max_bytes'", "it belongs under limits:"),
+    ("events: {^max_todos: 1}", "the unknown key 'max_todos'", "it belongs under memory:"),
+    ("memory: {^max_history: 9}", "the unknown key 'max_history'", "it belongs under events:"),
+    ("limits: {^buffer: 9}", "the unknown key 'buffer'", "it belongs under events:"),
+    ("events: {grace: 1, ^grace: 2}", "the key 'grace' a second time", ""),
     ("listeners: ^{a: 1}", "a mapping as listeners", "a list of listeners"),
     ("^listeners:\n", "nothing as listeners", "a list of listeners"),
     ("listeners: [^5]", "the number 5 as listeners", "a mapping with name, payload_class, handler"),
@@ -167,6 +193,7 @@ def test_a_value_that_does_not_fit_is_told_where_it_stands(
         ("usage: ~", 12, "~, which is nothing, as usage", "one of cards, xsd"),
         ("allow_unknown_peers: true", 5, "the unknown key 'allow_unknown_peers'", "it belongs at the top"),
         ("memory: {max_todos: 1}", 5, "the unknown key 'memory'", "it belongs at the top of the file"),
+        ("events: {grace: 1}", 5, "the unknown key 'events'", "it belongs at the top of the file"),
     ],
 )
 def test_a_value_of_a_listener_that_does_not_fit_is_told_where_it_stands(
@@ -211,13 +238,17 @@ def test_numbers_of_seconds_read_as_they_look(folder: Folder, text: str, seconds
         ("hops", "it belongs under budgets:"),
         ("max_todos", "it belongs under memory:"),
         ("on_full", "it belongs under memory:"),
+        ("max_history", "it belongs under events:"),
+        ("grace", "it belongs under events:"),
     ],
 )
 def test_a_key_in_the_wrong_place_is_told_the_right_one(folder: Folder, key: str, home: str) -> None:
     assert folder.one(f"{key}: 1\n") == ("organism.yaml:1:1", f"the unknown key '{key}'", home)
 
 
-@pytest.mark.parametrize("key", ["listeners", "memory", "usage", "handler_timeout", "allow_unknown_peers"])
+@pytest.mark.parametrize(
+    "key", ["listeners", "memory", "events", "usage", "handler_timeout", "allow_unknown_peers"]
+)
 def test_a_key_of_the_top_under_organism_is_told_so(folder: Folder, key: str) -> None:
     _, found, expected = folder.one(f"organism:\n  {key}: []\n")
     assert found == f"the unknown key '{key}'"
@@ -277,6 +308,18 @@ def test_what_is_quoted_of_a_file_is_at_most_60_characters(folder: Folder) -> No
         ({"memory": MemoryLimits(on_full=OnFull.REFUSE)}, None),
         ({"memory": WireLimits()}, "a WireLimits as memory"),
         ({"memory": None}, "None as memory"),
+        ({"events": EventLimits(max_history=-1)}, "-1 as max_history"),
+        ({"events": EventLimits(max_history=0)}, None),
+        ({"events": EventLimits(max_history=True)}, "True as max_history"),
+        ({"events": EventLimits(max_history_bytes=0)}, "0 as max_history_bytes"),
+        ({"events": EventLimits(max_concurrent_handlers=0)}, "0 as max_concurrent_handlers"),
+        ({"events": EventLimits(buffer=math.inf)}, "inf as buffer"),  # type: ignore[arg-type]
+        ({"events": EventLimits(slow_after=0)}, "0 as slow_after"),
+        ({"events": EventLimits(slow_after=math.nan)}, "nan as slow_after"),
+        ({"events": EventLimits(grace=math.inf)}, "inf as grace"),
+        ({"events": EventLimits(grace=0)}, None),
+        ({"events": MemoryLimits()}, "a MemoryLimits as events"),
+        ({"events": None}, "None as events"),
         ({"usage": "xsd"}, None),
         ({"usage": Usage.XSD}, None),
         ({"usage": None}, "None as usage"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
 from phloem.config import OrganismConfig, WireLimits
@@ -39,3 +40,25 @@ async def test_whoever_was_told_of_room_that_is_gone_again_waits_on() -> None:
             assert (came_in, intake.waiting) == ([], 1)
         census.left(1)
     assert (came_in, intake.waiting, intake.free_seats) == (["came in"], 0, 8)
+
+
+async def test_what_the_word_of_a_waiting_raises_leaves_the_seat_and_the_gate_as_they_were() -> None:
+    census = Census(2)
+    intake = intake_of(census, seats=1)
+
+    def tell(what: str, count: int) -> None:
+        told.append((what, count))
+        raise ZeroDivisionError
+
+    told = list[tuple[str, int]]()
+    census.live = 2
+    with pytest.raises(ZeroDivisionError):
+        await intake.take_seat(may_wait=True, tell=tell)
+    assert (told.pop(), intake.waiting, intake.free_seats) == (("threads", 1), 0, 1)
+    census.left(2)
+    await intake.take_seat(may_wait=True, tell=tell)
+    with pytest.raises(ZeroDivisionError):
+        await intake.take_seat(may_wait=True, tell=tell)
+    assert (told, intake.waiting, intake.free_seats) == ([("seat", 1)], 0, 0)
+    intake.give_back()
+    assert intake.free_seats == 1

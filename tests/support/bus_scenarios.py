@@ -86,6 +86,7 @@ class Witness:
         self.subscribed: dict[str, Subscribed] = {}
         self.opened: dict[str, Opened] = {}
         self.runs: set[Run] = set()
+        self.over_the_bound = 0  # sights of a mailbox that held more than its bound
         self.delivered = 0  # deliveries that were awaited to their end
         self.broken: list[str] = []
 
@@ -113,6 +114,7 @@ class Witness:
             box = one.box
             has = box.delivered + box.errors + box.lagged + box.discarded + box.waiting + one.inside.total()
             self.check(has == one.matched, f"{name} accounts for {has} of {one.matched} events")
+            self.over_the_bound += box.waiting > box.limit
             self.check(box.waiting <= 2 * box.limit, f"{name} holds {box.waiting} of {box.limit}")
         for name, other in self.opened.items():
             stream = other.stream
@@ -128,7 +130,7 @@ class Witness:
     def rest(self) -> None:
         """Nothing moves any more and nobody waits."""
         self.look()
-        pool, room = self.bus._pool, self.bus._room
+        pool = self.bus._pool
         self.check(not self.runs, "handlers run")
         self.check(pool.running == 0, f"{pool.running} handlers are said to run")
         self.check(pool._active == 0, f"{pool._active} places are taken")

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import trio
-from support.buses import event
 from trio.testing import wait_all_tasks_blocked
 
 from phloem.events import AgentEvent, EventBus
+from support.buses import event
 
 Handler = Callable[[AgentEvent], Awaitable[object]]
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast, final
 
 import trio
 
@@ -81,7 +81,7 @@ async def open_replay(path: str | os.PathLike[str], *, speed: float = 1.0) -> As
     comes without a pause. Checkpoint. Raises InvalidEvent for a speed that is none; the iterator
     raises JournalError as ``read_journal`` does.
     """
-    given: object = speed
+    given = cast("object", speed)
     if not isinstance(given, int | float) or isinstance(given, bool) or not given > 0:
         raise InvalidEvent(f"speed: found {shown(speed)}, expected a number above 0, or math.inf")
     await trio.lowlevel.checkpoint()
@@ -99,8 +99,8 @@ class Replay:
         self._ahead: deque[Item | JournalError] = deque()
         self._ended = False
         self._busy = False
-        self._newest: datetime | None = None  # timestamp so far
-        self._due = -math.inf  # when that event was to come, on Trio's clock
+        self._first: datetime | None = None  # the first timestamp, and when that event came
+        self._begun = 0.0
 
     def __aiter__(self) -> Replay:
         return self
@@ -145,14 +145,9 @@ class Replay:
         if at == UNPUBLISHED or self._speed == math.inf:
             await trio.lowlevel.checkpoint()
             return
-        if self._newest is None:
-            newest, due = at, trio.current_time()
-        elif at > self._newest:
-            newest, due = at, self._due + (at - self._newest).total_seconds() / self._speed
-        else:
-            newest, due = self._newest, self._due
-        await trio.sleep_until(due)
-        self._newest, self._due = newest, due
+        if self._first is None:
+            self._first, self._begun = at, trio.current_time()
+        await trio.sleep_until(self._begun + (at - self._first).total_seconds() / self._speed)
 
 
 @final
@@ -171,7 +166,7 @@ class _File:
             number += 1
             where = f"{self.path}:{number}"
             try:
-                text = self.handle.readline(left)
+                text = self.handle.readline()
             except OSError as error:
                 raise JournalError(f"{where}: found {error.strerror}, expected a file to read") from error
             if not text:

@@ -11,11 +11,28 @@ from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final, cast
 
-from phloem.config import Budgets, ListenerConfig, MemoryLimits, OrganismConfig, WireLimits
+from phloem.config import (
+    Budgets,
+    EventLimits,
+    ListenerConfig,
+    MemoryLimits,
+    OrganismConfig,
+    WireLimits,
+)
 from phloem.messages import SERVICES
 
 from .imports import Importer
-from .keys import BUDGETS, LIMITS, LISTENER, LISTENER_BUDGETS, LLM_SECTION, MEMORY, ORGANISM, SETTINGS
+from .keys import (
+    BUDGETS,
+    EVENTS,
+    LIMITS,
+    LISTENER,
+    LISTENER_BUDGETS,
+    LLM_SECTION,
+    MEMORY,
+    ORGANISM,
+    SETTINGS,
+)
 from .listeners import resolve_handler, resolve_payloads, resolve_responses
 from .names import listener_name_problem
 from .report import Path, Report, closest, quoted, suggesting
@@ -36,6 +53,7 @@ def checked(config: OrganismConfig, report: Report, importer: Importer) -> Organ
     _check_attributes(config.budgets, Budgets, BUDGETS, ("budgets",), report)
     _check_attributes(config.wire, WireLimits, LIMITS, ("limits",), report)
     _check_attributes(config.memory, MemoryLimits, MEMORY, ("memory",), report)
+    _check_attributes(config.events, EventLimits, EVENTS, ("events",), report)
     if ("llm",) not in report.broken:
         LLM_SECTION.check(config.llm_config, ("llm",), report)
     listeners = _listeners_of(config, report)

@@ -67,6 +67,14 @@ MEMORY: Final[Keys] = {
     "on_full": Key(Choice(tuple(word.value for word in OnFull)), "on_full"),
     "keep_finished": Key(Whole(0), "keep_finished"),
 }
+EVENTS: Final[Keys] = {
+    "max_history": Key(Whole(0), "max_history"),
+    "max_history_bytes": Key(Whole(), "max_history_bytes"),
+    "max_concurrent_handlers": Key(Whole(), "max_concurrent_handlers"),
+    "buffer": Key(Whole(), "buffer"),
+    "slow_after": Key(Seconds(), "slow_after"),
+    "grace": Key(Seconds(zero=True), "grace"),
+}
 LISTENER: Final[Keys] = {
     "name": Key(Text("a name", problem=listener_name_problem), "name", required=True),
     "payload_class": Key(Texts(_PATH, one=True), "payload_class_path", required=True),
@@ -110,11 +118,19 @@ ORGANISM: Final[Keys] = {
 }
 LLM_SECTION: Final = Section(LLM, "a mapping with strategy, backends …")
 
+_IN_LIMITS: Final[Mapping[str, str]] = dict.fromkeys(LIMITS, "belongs under limits:")
+_IN_MEMORY: Final[Mapping[str, str]] = dict.fromkeys(MEMORY, "belongs under memory:")
+_IN_EVENTS: Final[Mapping[str, str]] = {
+    key: "belongs under events:"
+    for key in EVENTS
+    if key != "max_concurrent_handlers"  # the top has one too
+}
 _BELONGS: Final[Mapping[str, str]] = {
     **dict.fromkeys(ORGANISM, "belongs under organism:"),
     **{key: "belongs under a listener in listeners:" for key in LISTENER if key not in ORGANISM},
-    **dict.fromkeys(LIMITS, "belongs under limits:"),
-    **dict.fromkeys(MEMORY, "belongs under memory:"),
+    **_IN_LIMITS,
+    **_IN_MEMORY,
+    **_IN_EVENTS,
     **dict.fromkeys(BUDGETS, "belongs under budgets:"),
 }
 _TOP_SETTINGS: Final[Keys] = {
@@ -136,20 +152,20 @@ SETTINGS: Final[Keys] = {**ORGANISM, **_TOP_SETTINGS}  # single values, wherever
 _SECTIONS: Final[Keys] = {
     "budgets": Key(Section(BUDGETS, "a mapping with messages, hops, depth, seconds"), "budgets"),
     "limits": Key(
-        Section(
-            LIMITS,
-            "a mapping with max_bytes, max_text …",
-            dict.fromkeys(MEMORY, "belongs under memory:"),
-        ),
+        Section(LIMITS, "a mapping with max_bytes, max_text …", {**_IN_MEMORY, **_IN_EVENTS}),
         "wire",
     ),
     "memory": Key(
         Section(
             MEMORY,
             "a mapping with max_slots_per_thread, on_full …",
-            dict.fromkeys(LIMITS, "belongs under limits:"),
+            {**_IN_LIMITS, **_IN_EVENTS},
         ),
         "memory",
+    ),
+    "events": Key(
+        Section(EVENTS, "a mapping with max_history, buffer …", {**_IN_LIMITS, **_IN_MEMORY}),
+        "events",
     ),
     "llm": Key(LLM_SECTION, "llm_config"),
     "listeners": Key(
@@ -158,7 +174,7 @@ _SECTIONS: Final[Keys] = {
                 LISTENER,
                 "a mapping with name, payload_class, handler",
                 dict.fromkeys(
-                    (*_TOP_SETTINGS, "limits", "memory", "llm"),
+                    (*_TOP_SETTINGS, "limits", "memory", "events", "llm"),
                     "belongs at the top of the file, not under a listener",
                 ),
             ),

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Any, Final, cast
 
-from phloem.config import Budgets, ListenerConfig, MemoryLimits, OrganismConfig, WireLimits
+from phloem.config import (
+    Budgets,
+    EventLimits,
+    ListenerConfig,
+    MemoryLimits,
+    OrganismConfig,
+    WireLimits,
+)
 
 from .keys import LISTENER, LISTENER_BUDGETS, SETTINGS, TOP
 from .report import FileReport, Path
@@ -35,6 +42,8 @@ def read_config(root: Value, report: FileReport) -> OrganismConfig:
         fields["wire"] = WireLimits(**top["limits"])
     if "memory" in top:
         fields["memory"] = MemoryLimits(**top["memory"])
+    if "events" in top:
+        fields["events"] = EventLimits(**top["events"])
     if "llm" in top:
         fields["llm_config"] = top["llm"]
     fields["listeners"] = tuple(

@@ -34,10 +34,12 @@ class Delivery:
     __slots__ = (
         "attempt",
         "began",
+        "cause_id",
         "contract",
         "conversation",
         "cut",
         "ending",
+        "entered",
         "hops",
         "id",
         "line",
@@ -73,7 +75,9 @@ class Delivery:
         self.id, self.turn, self.conversation, self.thread = id, turn, turn.conversation, thread
         self.listener, self.contract, self.payload, self.text = listener, contract, payload, text
         self.sender, self.hops, self.trail = sender, hops, trail
+        self.cause_id: str | None = None  # the message that led to this one
         self.attempt = 1
+        self.entered = 0  # how often its handler was
         self.order = 0
         self.line = listener if listener.max_concurrent is not None else None  # where the run queue keeps it
         self.tells: int | None = None  # the fault that this notice tells of
@@ -205,6 +209,7 @@ class Conversation:
         "sender",
         "stamp",
         "started",
+        "subscriptions",
         "threads",
         "todos",
         "turn_count",
@@ -228,6 +233,7 @@ class Conversation:
         self.threads = ThreadTree(f"{id}-0", sender, census)
         self.memory: Memory | None = None  # what its threads remember, once there is something
         self.todos: Todos | None = None
+        self.subscriptions: dict[str, None] | None = None  # its handlers' to the bus, once there is one
         self.stamp = 0  # handlers entered, and answers at the root
         self.firsts: dict[Listener, Thread] | None = {} if lasting else None
         self.turns: dict[int, Turn] = {}

@@ -14,6 +14,7 @@ from typing import Any, Final, final
 
 from phloem.config import Budgets
 from phloem.errors import InternalError
+from phloem.events import EventBus
 from phloem.memory.threads import Thread
 from phloem.messages import (
     SYSTEM,
@@ -60,6 +61,8 @@ class Core:
         clock: Clock,
         ids: Ids,
         memory: Remembering,
+        events: EventBus,
+        organism: str,
         *,
         depth_first: bool,
         max_attempts: int,
@@ -69,6 +72,7 @@ class Core:
         conversation_ended: Callable[[Conversation], None],
     ) -> None:
         self.pipeline, self.observer, self.clock, self.memory = pipeline, observer, clock, memory
+        self.events, self.organism = events, organism  # for handlers: the pump tells its observer
         self.listeners = {listener.key: listener for listener in listeners}
         self.max_attempts = max_attempts
         self.ledger = Ledger()
@@ -144,6 +148,8 @@ class Core:
             further(trail, hops, item.listener.key),
         )
         delivery.tells = tells
+        if cause is not None:
+            delivery.cause_id = cause.id
         self.ledger.open(delivery)
         if turn.conversation.todos is not None or self.memory.refuses:
             self.memory.accepted(delivery)
@@ -159,18 +165,30 @@ class Core:
 
     # -- telling --------------------------------------------------------------------------
 
-    def tell_refused(self, turn: Turn, item: Refused, sender: str, attempts_left: int) -> Huh:
+    def tell_refused(
+        self, turn: Turn, item: Refused, sender: str, attempts_left: int, sent_by: Delivery | None = None
+    ) -> Huh:
         """Note a refusal in the outcome and to the observer; the Huh that speaks of it."""
         huh = huh_of(item, attempts_left)
         turn.rejected(huh)
-        self.observer.refused(turn.conversation, sender, huh, item.detail)
+        self.observer.refused(turn.conversation, sender, huh, item.detail, sent_by)
         return huh
 
-    def bury(self, turn: Turn, message_id: str, sender: str, to: str, cause: Cause, xml: str) -> None:
-        """A dead letter: in the outcome, and to the observer."""
+    def bury(
+        self,
+        turn: Turn,
+        message_id: str,
+        sender: str,
+        to: str,
+        cause: Cause,
+        xml: str,
+        *,
+        cause_id: str | None,
+    ) -> None:
+        """A dead letter: in the outcome, and to the observer. ``cause_id``: the message that led to it."""
         letter = DeadLetter(message_id, turn.conversation.id, sender, to, cause.reason, cause, xml)
         turn.buried(letter)
-        self.observer.buried(letter)
+        self.observer.buried(letter, cause_id)
 
     # -- ending ---------------------------------------------------------------------------
 

@@ -78,6 +78,7 @@ async def enter(delivery: Delivery, memory: Remembering, observer: Observer) -> 
     """The handler's result, or ``Raised``. Cancelled goes on, also before the handler is entered."""
     await trio.lowlevel.checkpoint_if_cancelled()
     nudge = memory.entering(delivery)
+    delivery.entered += 1
     observer.dispatched(delivery)
     listener, sender = delivery.listener, delivery.sender
     metadata = HandlerMetadata(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import fields
+from functools import partial
 from math import isnan
 from typing import Any, Final, final
 
@@ -90,9 +91,10 @@ class Door:
         """True within a dispatch of this organism: nothing may wait for another one there."""
         return current_dispatch(self._core) is not None
 
-    async def take_seat(self) -> None:
+    async def take_seat(self, sender: str) -> None:
         """A seat, waited for unless that could deadlock. Checkpoint."""
-        await self._pump.intake.take_seat(may_wait=not self.inside)
+        tell = partial(self._pump.observer.waiting, sender)
+        await self._pump.intake.take_seat(may_wait=not self.inside, tell=tell)
 
     async def enter(
         self, examine: Examine, sender: str, budgets: Budgets | None, conversation: Conversation | None
@@ -102,12 +104,13 @@ class Door:
         limits = self.budgets(budgets)
         if conversation is None:
             self.check_sender(sender)
-            await self.take_seat()
+            await self.take_seat(sender)
             seated = False
             try:
                 checked = await examine()
                 if intake.crowded:  # a long document took its time; others stood in line before
-                    await intake.room(may_wait=not self.inside)
+                    tell = partial(self._pump.observer.waiting, sender)
+                    await intake.room(may_wait=not self.inside, tell=tell)
                 self._refuse_closed()
                 seated = True
             finally:
@@ -137,7 +140,7 @@ class Door:
         listener, text = self._core.listeners[to], encode(payload)
         (contract,) = listener.contracts
         fresh = Passed(listener, contract, contract.read(to_element(payload)), text)
-        await self.take_seat()
+        await self.take_seat(SYSTEM)
         core, context = self._core, callers_context()
         turn = core.open_conversation(SYSTEM, DEFAULT_BUDGETS, context, lasting=False).open_turn(None)
         turn.asked = True  # nobody else has its receipt

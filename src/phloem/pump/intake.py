@@ -25,7 +25,9 @@ from phloem.wire.repair import Mend
 from .pipeline import Pipeline
 from .slots import Slots
 
-__all__ = ["Intake"]
+__all__ = ["Intake", "Waits"]
+
+Waits = Callable[[str, int], None]  # what is waited for (seat, threads), and how many wait for it now
 
 BREATH: Final = 50e-6  # seconds of sleep that hand the GIL to a parse thread…
 BREATHE_EVERY: Final = 1e-3  # …this often while one is at work; a loop that never idles starves it
@@ -85,15 +87,16 @@ class Intake:
         """True if a long document waits for a slot that a carrier might give up."""
         return self._readers > 0 and self.parsing < self._slots.threads.total_tokens
 
-    async def take_seat(self, *, may_wait: bool) -> None:
+    async def take_seat(self, *, may_wait: bool, tell: Waits | None = None) -> None:
         """Hold a seat. Checkpoint. Cancelled means: no seat was taken.
 
-        Raises OrganismClosed, and WouldDeadlock if there is none and ``may_wait`` is false.
+        ``tell`` is called when it begins to wait. Raises OrganismClosed, and WouldDeadlock if there
+        is none and ``may_wait`` is false.
         """
         try:
             if may_wait:
-                await self._seats.receive()
-                await self._room_or_give_back()
+                await self._sit(tell)
+                await self._room_or_give_back(tell)
                 if self.closed:  # the seat was handed over, and then the door was closed
                     raise trio.ClosedResourceError
                 return
@@ -105,6 +108,18 @@ class Intake:
             raise WouldDeadlock(NO_SEAT) from None
         except trio.ClosedResourceError:
             raise OrganismClosed("the organism takes no more messages") from None
+
+    async def _sit(self, tell: Waits | None) -> None:
+        """What ``receive`` does, and a word between its first look and its waiting."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            self._seats.receive_nowait()
+        except trio.WouldBlock:
+            if tell is not None:
+                tell("seat", self.waiting + 1)
+            await self._seats.receive()
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def give_back(self) -> None:
         """Give a seat back, to whoever waits longest."""
@@ -140,15 +155,19 @@ class Intake:
             self._slots.pipelines.release_on_behalf_of(token)
             self._freed()
 
-    async def room(self, *, may_wait: bool) -> None:
+    async def room(self, *, may_wait: bool, tell: Waits | None = None) -> None:
         """Until fewer threads live than may; first come, first served. A checkpoint only if it waits.
 
-        For whoever has a seat, which stays his. Raises WouldDeadlock if he may not wait.
+        For whoever has a seat, which stays his. ``tell`` is called when he begins to wait. Raises
+        WouldDeadlock if he may not.
         """
         if not may_wait and self.crowded:
             raise WouldDeadlock(NO_SEAT)
         if self.closed or not may_wait or not (self._census.full or self._gate.locked()):
             return
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if tell is not None:
+            tell("threads", self.waiting + 1)
         self._at_the_gate += 1
         try:
             async with self._gate:
@@ -162,10 +181,10 @@ class Intake:
         finally:
             self._at_the_gate -= 1
 
-    async def _room_or_give_back(self) -> None:
+    async def _room_or_give_back(self, tell: Waits | None) -> None:
         found = False
         try:
-            await self.room(may_wait=True)
+            await self.room(may_wait=True, tell=tell)
             found = True
         finally:
             if not found:

@@ -2,7 +2,7 @@
 
 Decides the list of happenings worth telling. The pump calls these from sync code, so an
 observer never waits, and what it raises is a bug of ours: an observer that runs user code
-guards it. ``LoggingObserver`` writes them to the standard logging tree.
+guards it. ``LoggingObserver`` writes them to the standard logging tree, ``Observers`` tells two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from phloem.wire.repair import Mend
 
 from .conversation import Conversation, Delivery
 
-__all__ = ["LoggingObserver", "Observer"]
+__all__ = ["LoggingObserver", "Observer", "Observers"]
 
 
 class Observer(Protocol):
@@ -38,12 +38,17 @@ class Observer(Protocol):
         """``delivery.ending`` says how."""
         ...
 
-    def refused(self, conversation: Conversation, sender: str, huh: Huh, detail: str) -> None:
-        """A message was answered with a ``huh``, or nobody takes it; ``detail`` is not for the sender."""
+    def refused(
+        self, conversation: Conversation, sender: str, huh: Huh, detail: str, sent_by: Delivery | None
+    ) -> None:
+        """A message was answered with a ``huh``, or nobody takes it; ``detail`` is not for the sender.
+
+        ``sent_by``: the dispatch that sent it; None for a stranger's.
+        """
         ...
 
-    def buried(self, letter: DeadLetter) -> None:
-        """A message ended undelivered, or its handler failed for good."""
+    def buried(self, letter: DeadLetter, cause_id: str | None) -> None:
+        """A message ended undelivered, or its handler failed for good. ``cause_id``: what led to it."""
         ...
 
     def raised(self, delivery: Delivery, error: BaseException) -> None:
@@ -58,8 +63,12 @@ class Observer(Protocol):
         """An envelope from ``sender`` claims to be from somebody else, or to be on a thread."""
         ...
 
-    def mended(self, sender: str, mends: Sequence[Mend]) -> None:
-        """What was repaired in a document of a stranger or in a handler's bytes."""
+    def mended(self, sender: str, mends: Sequence[Mend], sent_by: Delivery | None = None) -> None:
+        """What was repaired in a document of a stranger or in a handler's bytes (of ``sent_by``)."""
+        ...
+
+    def waiting(self, sender: str, what: str, count: int) -> None:
+        """A stranger begins to wait for a ``seat``, or with one for ``threads`` to end; one of ``count``."""
         ...
 
     def overslept(self, delivery: Delivery, seconds: float, limit: float) -> None:
@@ -95,10 +104,12 @@ class LoggingObserver:
     def ended(self, delivery: Delivery, cause: Cause | None) -> None:
         """Counted by the ledger; faults are told by the calls that know more."""
 
-    def refused(self, conversation: Conversation, sender: str, huh: Huh, detail: str) -> None:
+    def refused(
+        self, conversation: Conversation, sender: str, huh: Huh, detail: str, sent_by: Delivery | None
+    ) -> None:
         self._log.info("%s: a message of %s was refused (%s): %s", conversation.id, sender, huh.code, detail)
 
-    def buried(self, letter: DeadLetter) -> None:
+    def buried(self, letter: DeadLetter, cause_id: str | None) -> None:
         self._log.warning(
             "dead letter %s from %s to %s: %s",
             letter.message_id,
@@ -117,9 +128,12 @@ class LoggingObserver:
     def claim_ignored(self, sender: str, claimed: str) -> None:
         self._log.info("an envelope from %s claims %r as its sender or thread: ignored", sender, claimed)
 
-    def mended(self, sender: str, mends: Sequence[Mend]) -> None:
+    def mended(self, sender: str, mends: Sequence[Mend], sent_by: Delivery | None = None) -> None:
         told = "; ".join(f"{mend.what} at {mend.path}" for mend in mends)
         self._log.info("mended in a document of %s: %s", sender, told)
+
+    def waiting(self, sender: str, what: str, count: int) -> None:
+        self._log.debug("%s: %s waits for %s, one of %d", self._organism, sender, what, count)
 
     def overslept(self, delivery: Delivery, seconds: float, limit: float) -> None:
         self._log.warning(
@@ -134,3 +148,69 @@ class LoggingObserver:
 
     def phase(self, name: str) -> None:
         self._log.debug("%s: %s", self._organism, name)
+
+
+@final
+class Observers:
+    """Tells two of everything, the ``first`` first: what the second one raises, the first has heard."""
+
+    def __init__(self, first: Observer, second: Observer) -> None:
+        self._first, self._second = first, second
+
+    def conversation_started(self, conversation: Conversation) -> None:
+        self._first.conversation_started(conversation)
+        self._second.conversation_started(conversation)
+
+    def conversation_ended(self, conversation: Conversation, outcome: Outcome) -> None:
+        self._first.conversation_ended(conversation, outcome)
+        self._second.conversation_ended(conversation, outcome)
+
+    def dispatched(self, delivery: Delivery) -> None:
+        self._first.dispatched(delivery)
+        self._second.dispatched(delivery)
+
+    def ended(self, delivery: Delivery, cause: Cause | None) -> None:
+        self._first.ended(delivery, cause)
+        self._second.ended(delivery, cause)
+
+    def refused(
+        self, conversation: Conversation, sender: str, huh: Huh, detail: str, sent_by: Delivery | None
+    ) -> None:
+        self._first.refused(conversation, sender, huh, detail, sent_by)
+        self._second.refused(conversation, sender, huh, detail, sent_by)
+
+    def buried(self, letter: DeadLetter, cause_id: str | None) -> None:
+        self._first.buried(letter, cause_id)
+        self._second.buried(letter, cause_id)
+
+    def raised(self, delivery: Delivery, error: BaseException) -> None:
+        self._first.raised(delivery, error)
+        self._second.raised(delivery, error)
+
+    def retrying(self, delivery: Delivery, cause: Cause, delay: float) -> None:
+        self._first.retrying(delivery, cause, delay)
+        self._second.retrying(delivery, cause, delay)
+
+    def claim_ignored(self, sender: str, claimed: str) -> None:
+        self._first.claim_ignored(sender, claimed)
+        self._second.claim_ignored(sender, claimed)
+
+    def mended(self, sender: str, mends: Sequence[Mend], sent_by: Delivery | None = None) -> None:
+        self._first.mended(sender, mends, sent_by)
+        self._second.mended(sender, mends, sent_by)
+
+    def waiting(self, sender: str, what: str, count: int) -> None:
+        self._first.waiting(sender, what, count)
+        self._second.waiting(sender, what, count)
+
+    def overslept(self, delivery: Delivery, seconds: float, limit: float) -> None:
+        self._first.overslept(delivery, seconds, limit)
+        self._second.overslept(delivery, seconds, limit)
+
+    def held_up(self, listeners: Sequence[str]) -> None:
+        self._first.held_up(listeners)
+        self._second.held_up(listeners)
+
+    def phase(self, name: str) -> None:
+        self._first.phase(name)
+        self._second.phase(name)

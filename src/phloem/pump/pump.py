@@ -15,7 +15,7 @@ import trio
 
 from phloem.config import PARSE_THREADS, SLOW_AFTER, OrganismConfig, ThreadScheduling
 from phloem.errors import ConfigurationError, ConfigurationFault
-from phloem.events.bus import EventBus
+from phloem.events import EventBus
 from phloem.guarding import holds_cancelled
 from phloem.messages import Clock, ConversationState, Ending, Ids, Random
 
@@ -49,8 +49,7 @@ class Pump:
         events: EventBus,
     ) -> None:
         pipeline = Pipeline(listeners, config.wire)
-        keys = frozenset(listener.key for listener in listeners)
-        telling = Telling(events.record, config.name, keys, lambda: self.core.ledger.report())
+        telling = Telling(events.record, config.name, lambda: self.core.ledger.report())
         self.observer = Observers(telling, observer)
         self.core = Core(
             listeners,
@@ -199,6 +198,7 @@ class Pump:
     def _conversation_ended(self, conversation: Conversation) -> None:
         for id in conversation.subscriptions or ():  # after its end was told: they still hear of that
             self.core.events.retire(id)
+        conversation.subscriptions = None
         self.intake.give_back()
 
 

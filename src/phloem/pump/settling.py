@@ -87,7 +87,15 @@ class Settling:
         if delivery.tells is not None:
             turn.faults.pop(delivery.tells, None)  # folded into this one
         fault = turn.fault(cause)
-        core.bury(turn, delivery.id, delivery.sender, delivery.listener.key, cause, delivery.text)
+        core.bury(
+            turn,
+            delivery.id,
+            delivery.sender,
+            delivery.listener.key,
+            cause,
+            delivery.text,
+            cause_id=delivery.cause_id,
+        )
         caller = self._caller(delivery.thread)
         if caller is None or self._fit(delivery, [caller], 1, True, Ending.FAILED, cause):
             if caller is not None:
@@ -121,7 +129,7 @@ class Settling:
         pipeline, sender = self._core.pipeline, delivery.listener
         items: list[Checked] = []
         if isinstance(responses, bytes):
-            told = partial(self._core.observer.mended, sender.key)
+            told = partial(self._core.observer.mended, sender.key, sent_by=delivery)
             items += pipeline.from_raw(responses, sender, told)
         elif responses and responses[0].is_response:
             plan.responds = True
@@ -231,7 +239,8 @@ class Settling:
             self._send(delivery, plan)
         for fellow in fellows:
             core.ledger.refuse(turn, Ending.REJECTED, key=fellow.listener.key)
-        huhs = [(item, core.tell_refused(turn, item, delivery.listener.key, left)) for item in plan.refused]
+        key = delivery.listener.key
+        huhs = [(item, core.tell_refused(turn, item, key, left, delivery)) for item in plan.refused]
         for item, _ in huhs:
             self._book_refused(delivery, item)
         if left == 0:
@@ -255,7 +264,8 @@ class Settling:
         cause = Cause("routing", item.detail, delivery.listener.key)
         id = delivery.conversation.next_id()
         self._core.ledger.refuse(delivery.turn, Ending.UNDELIVERABLE, key=delivery.listener.key)
-        self._core.bury(delivery.turn, id, delivery.listener.key, item.to or "", cause, item.text)
+        key, to = delivery.listener.key, item.to or ""
+        self._core.bury(delivery.turn, id, key, to, cause, item.text, cause_id=delivery.id)
 
     def _spent(self, delivery: Delivery, refused: list[Refused]) -> None:
         turn, thread, key = delivery.turn, delivery.thread, delivery.listener.key
@@ -284,7 +294,8 @@ class Settling:
             return
         cause = Cause("unheard", f"{listener.key} takes no {type(notice).__name__}", listener.key)
         core.ledger.refuse(turn, Ending.UNDELIVERABLE, key=listener.key)
-        core.bury(turn, delivery.conversation.next_id(), SYSTEM, listener.key, cause, checked.text)
+        id, key = delivery.conversation.next_id(), listener.key
+        core.bury(turn, id, SYSTEM, key, cause, checked.text, cause_id=delivery.id)
 
     def _handled(self, delivery: Delivery, *, prune: bool) -> None:
         self._close(delivery, Ending.HANDLED, None, prune=prune)

@@ -28,16 +28,16 @@ __all__ = ["ContextBuffer", "TodoRegistry", "get_context_buffer", "get_todo_regi
 
 def get_todo_registry() -> TodoRegistry:
     """The todos of the conversation that the calling handler works in. Raises NoDispatch."""
-    return TodoRegistry(_Here())
+    return TodoRegistry(Here())
 
 
 def get_context_buffer() -> ContextBuffer:
     """The history of the conversation that the calling handler works in. Raises NoDispatch."""
-    return ContextBuffer(_Here())
+    return ContextBuffer(Here())
 
 
 @final
-class _Here:
+class Here:
     """One attempt of one dispatch, for as long as it runs."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class TodoRegistry:
     taken, it is there for code that was written for the reference: it must be the handler's own.
     """
 
-    def __init__(self, here: _Here) -> None:
+    def __init__(self, here: Here) -> None:
         self._here = here
 
     def register(
@@ -207,7 +207,7 @@ class ContextBuffer:
     once the attempt is over that asked for it.
     """
 
-    def __init__(self, here: _Here) -> None:
+    def __init__(self, here: Here) -> None:
         self._here = here
 
     def get_thread(self, thread_id: str | None = None) -> History:

@@ -147,6 +147,18 @@ async def test_an_error_of_the_body_arrives_as_it_was_raised(
     assert sorted(row.state for row in organisms[0].report.abandoned_messages) == ["queued", "running"]
 
 
+async def test_an_error_of_the_body_is_not_lost_to_a_cancellation_from_outside() -> None:
+    async def fail() -> None:
+        with trio.CancelScope() as outer:
+            async with open_organism(organism_of(hang)) as organism:
+                await organism.send(Note("x"), to="one")
+                outer.cancel()
+                raise Own
+
+    with pytest.raises(Own):
+        await fail()
+
+
 @pytest.mark.parametrize("how", ["normally", "error", "cancelled", "shutdown"])
 async def test_nothing_runs_after_the_block_is_left(how: str, autojump_clock: trio.testing.MockClock) -> None:
     log: list[float] = []

@@ -154,7 +154,7 @@ def test_an_immutable_scalar_is_kept_as_it_is(value: object) -> None:
     assert frozen([value]) == (value,)
 
 
-Pair = namedtuple("Pair", ["left", "right"])
+Pair = namedtuple("Pair", ["left", "right"])  # pyright: ignore[reportUntypedNamedTuple]
 
 
 class Row(NamedTuple):

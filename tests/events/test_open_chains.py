@@ -1,8 +1,6 @@
-"""Whoever can wait does wait: chains that are long but open, places in a line, and no false alarm."""
+"""Whoever can wait does wait: chains that are long but open, and no false alarm."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import pytest
 import trio
@@ -10,7 +8,7 @@ from trio.testing import MockClock
 from trio.testing import wait_all_tasks_blocked as at_rest
 
 from phloem.events import AgentEvent, Delivered, open_event_bus
-from support.buses import event, noting
+from support.buses import event
 from support.rings import fill, handled, holding, nothing, passing_on, waiting
 
 # -- long, but open ---------------------------------------------------------------------------------
@@ -49,9 +47,9 @@ async def test_a_publish_from_one_key_waits_for_what_stands_behind_another() -> 
             elif received.data["n"]:
                 bus.emit(event(0, node_id="other"))  # the mailbox is full, and not with our own
                 await bus.publish(event(0, node_id="mine"))
-                depths.append(waiting(bus, id))
+                depths.append(waiting(bus, own))
 
-        id = bus.subscribe("custom", handler, key=lambda event: event.node_id)
+        own = bus.subscribe("custom", handler, key=lambda event: event.node_id)
         await bus.publish(event(0, node_id="other"))
         await bus.publish(event(1, node_id="mine"))
         await at_rest()
@@ -59,7 +57,7 @@ async def test_a_publish_from_one_key_waits_for_what_stands_behind_another() -> 
         gate.set()
         await at_rest()
         assert depths in ([0], [1])
-        assert handled(bus, id) == 4
+        assert handled(bus, own) == 4
 
 
 async def test_a_task_that_the_handler_does_not_wait_for_waits_like_a_stranger() -> None:
@@ -69,14 +67,14 @@ async def test_a_task_that_the_handler_does_not_wait_for_waits_like_a_stranger()
 
         async def stranger() -> None:
             await bus.publish(event(0))
-            depths.append(waiting(bus, id))
+            depths.append(waiting(bus, own))
 
         async def handler(received: AgentEvent) -> None:
             if received.data["n"]:
                 elsewhere.start_soon(stranger)
                 await gate.wait()
 
-        id = bus.subscribe("custom", handler)
+        own = bus.subscribe("custom", handler)
         bus.emit(event(1))
         await at_rest()  # the handler waits at its gate, and the mailbox holds what the stranger published
         elsewhere.start_soon(stranger)
@@ -85,7 +83,7 @@ async def test_a_task_that_the_handler_does_not_wait_for_waits_like_a_stranger()
         gate.set()
         await at_rest()
         assert len(depths) == 2
-        assert handled(bus, id) == 3
+        assert handled(bus, own) == 3
 
 
 async def test_a_task_in_a_nursery_that_the_handler_opened_belongs_to_it_whoever_started_it() -> None:
@@ -185,6 +183,72 @@ async def test_a_stream_with_two_readers_is_nobodys_own(autojump_clock: MockCloc
         n.cancel_scope.cancel()
 
 
+async def test_a_handler_that_has_read_a_stream_is_not_its_reader_for_ever() -> None:
+    """Its task runs another handler by then; and whoever runs the first one's next event will read."""
+    read: list[int] = []
+    async with open_event_bus() as bus, bus.open_stream("custom", "out", buffer=1) as events:
+
+        async def reading(received: AgentEvent) -> None:
+            item = await events.receive()
+            assert isinstance(item, AgentEvent)
+            read.append(item.data["n"])
+
+        async def publishing(received: AgentEvent) -> None:
+            for n in range(1, 4):
+                await bus.publish(event(n, stream="out"))
+                assert events.waiting <= 1
+
+        bus.subscribe("custom", reading, "read")
+        id = bus.subscribe("custom", publishing, "publish")
+        for stream in ("out", "read", "publish", "read", "read", "read"):
+            bus.emit(event(0, stream=stream))
+            await at_rest()
+        assert read == [0, 1, 2, 3]
+        assert handled(bus, id) == 1
+
+
+async def test_a_circle_through_a_key_does_not_wait_for_another_keys_handler() -> None:
+    hung = trio.Event()
+    async with open_event_bus(buffer=2, slow_after=10_000) as bus:
+
+        async def handler(received: AgentEvent) -> None:
+            if received.node_id == "other":
+                await hung.wait()
+            for _ in range(received.data["n"]):
+                await bus.publish(event(0, node_id="mine"))
+
+        own = bus.subscribe("custom", handler, key=lambda event: event.node_id)
+        await bus.publish(event(0, node_id="other"))
+        await bus.publish(event(4, node_id="mine"))
+        await at_rest()
+        assert handled(bus, own) == 5, "all but the one that hangs"
+        hung.set()
+
+
+async def test_what_a_worker_has_just_sorted_behind_a_key_is_looked_at_again(
+    autojump_clock: MockClock,
+) -> None:
+    """Over the bound already, it waits for another key's event to be taken: that makes too little room."""
+    hung = trio.Event()
+    async with open_event_bus(buffer=2, slow_after=10_000) as bus:
+
+        async def handler(received: AgentEvent) -> None:
+            if received.node_id == "other":
+                await hung.wait()
+            elif received.data["n"]:
+                for _ in range(3):
+                    await bus.publish(event(0, node_id="mine"))
+                bus.emit(event(0, node_id="other"))
+                await bus.publish(event(0, node_id="mine"))
+
+        own = bus.subscribe("custom", handler, key=lambda event: event.node_id)
+        await bus.publish(event(1, node_id="mine"))
+        await at_rest()
+        stats = bus.get_stats()["subscription_stats"][own]
+        assert (stats["delivered"], stats["queue_depth"], stats["lagged"]) == (4, 0, 1)
+        hung.set()
+
+
 async def test_a_stream_whose_reader_has_not_begun_to_read_is_waited_for() -> None:
     read: list[int] = []
     async with (
@@ -228,138 +292,3 @@ async def test_a_handler_that_waits_for_an_event_makes_its_mailbox_no_circle(
             bus.emit(event(type="state_changed"))
         await at_rest()
         assert handled(bus, id) == 3
-
-
-# -- places -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("cancelled", [False, True])
-async def test_a_handler_gets_no_place_back_while_another_of_its_tasks_waits(
-    cancelled: bool, autojump_clock: MockClock
-) -> None:
-    """Else the only place would be held by one who waits for a handler that needs it."""
-    first, second, scope = trio.Event(), trio.Event(), trio.CancelScope()
-    async with open_event_bus(max_concurrent_handlers=1, buffer=1, slow_after=10_000) as bus:
-
-        async def of_two_tasks(received: AgentEvent) -> None:
-            async def later() -> None:
-                await second.wait()
-                await bus.publish(event(0, stream="y"))
-
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(later)
-                with scope:
-                    await bus.publish(event(0, stream="x"))
-
-        two = bus.subscribe("custom", of_two_tasks, "two")
-        x = bus.subscribe("custom", holding(first, nothing), "x")
-        y = bus.subscribe("custom", nothing, "y")
-        await bus.publish(event(0, stream="two"))
-        bus.emit(event(0, stream="x"))
-        await at_rest()  # its first task is called, since x has room, and waits for a place
-        bus.emit(event(0, stream="y"))
-        second.set()
-        await at_rest()  # and its second one waits for room in y
-        if cancelled:
-            scope.cancel()
-            await at_rest()
-        first.set()
-        with trio.fail_after(1):
-            await at_rest()
-        assert [handled(bus, id) for id in (two, x, y)] == [1, 1 if cancelled else 2, 2]
-
-
-# -- who came first -----------------------------------------------------------------------------------
-
-
-async def test_publishers_get_room_in_the_order_in_which_they_came() -> None:
-    seen: list[int] = []
-    gate = trio.Event()
-    async with open_event_bus(buffer=1) as bus:
-        bus.subscribe("custom", holding(gate, noting(seen)))
-        async with trio.open_nursery() as nursery:
-            for n in range(10):
-                nursery.start_soon(bus.publish, event(n))
-                await at_rest()
-            gate.set()
-        await at_rest()
-    assert seen == list(range(10))
-
-
-@pytest.mark.parametrize("cancelled", ["never", "before", "in the same step"])
-async def test_nobody_takes_the_room_that_an_older_one_has_been_called_for(cancelled: str) -> None:
-    """In the very step in which there is room, a newcomer publishes, and perhaps the eldest is cancelled."""
-    seen: list[int] = []
-
-    def read() -> None:
-        item = events.receive_nowait()
-        assert isinstance(item, AgentEvent)
-        seen.append(item.data["n"])
-
-    async with open_event_bus() as bus, bus.open_stream("custom", buffer=1) as events:
-        bus.emit(event(0))
-        async with trio.open_nursery() as nursery:
-            eldest = trio.CancelScope()
-
-            async def doomed() -> None:
-                with eldest:
-                    await bus.publish(event(1))
-
-            for publish in (doomed, partial(bus.publish, event(2)), partial(bus.publish, event(3))):
-                nursery.start_soon(publish)
-                await at_rest()
-            if cancelled == "before":
-                eldest.cancel()
-                await at_rest()
-            for n in (4, 5, 6):
-                read()
-                nursery.start_soon(bus.publish, event(n))
-                if cancelled == "in the same step":
-                    eldest.cancel()
-                await at_rest()
-            while events.waiting:
-                read()
-                await at_rest()
-    published = [item.data["n"] for item in reversed(bus.get_history())]
-    assert seen == published == sorted(seen)
-    assert seen == [n for n in range(7) if n != 1 or not eldest.cancelled_caught]
-    assert eldest.cancelled_caught or cancelled != "before"
-
-
-async def test_who_comes_back_to_a_line_stands_by_age_and_nobody_sleeps_before_room() -> None:
-    """Old waits for A and B; A is read, then B, and the younger one in A's line has no place to go on."""
-    order: list[str] = []
-    gate = trio.Event()
-    async with open_event_bus(max_concurrent_handlers=1, slow_after=10_000) as bus:
-
-        async def young(received: AgentEvent) -> None:
-            await bus.publish(event(stream="s"))
-            order.append("young")
-
-        async def old() -> None:
-            await bus.publish(event(stream="s", node_id="b"))
-            order.append("old")
-
-        bus.subscribe("custom", young, "young")
-        bus.subscribe("custom", holding(gate, nothing), "holder")
-        async with (
-            bus.open_stream("custom", "s", buffer=1) as a,
-            bus.open_stream("custom", filter_node="b", buffer=1) as b,
-            trio.open_nursery() as nursery,
-        ):
-            bus.emit(event(stream="s"))
-            bus.emit(event(stream="x", node_id="b"))
-            nursery.start_soon(old)
-            await at_rest()
-            for stream in ("young", "holder"):
-                bus.emit(event(stream=stream))
-                await at_rest()
-            a.receive_nowait()
-            await at_rest()
-            b.receive_nowait()
-            await at_rest()
-            assert order == ["old"]
-            a.receive_nowait()
-            gate.set()
-            await at_rest()
-            assert order == ["old", "young"]

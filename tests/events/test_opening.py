@@ -9,12 +9,11 @@ from typing import Any
 import anyio
 import pytest
 import trio
-import trio.testing
-from support.buses import event, noting
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from phloem.errors import EventBusClosed, InvalidEvent
 from phloem.events import AgentEvent, EventBus, open_event_bus
+from support.buses import event, noting
 
 
 @pytest.mark.parametrize("settings", [{}, {"max_history": 10}, {"nonsense": 1}])
@@ -104,14 +103,31 @@ class Own(Exception):
 
 async def test_an_error_of_the_body_arrives_as_it_was_raised_and_nothing_more_is_delivered() -> None:
     seen: list[int] = []
-    with pytest.raises(Own):
+    kept: list[EventBus] = []
+
+    async def fail() -> None:
         async with open_event_bus(grace=100) as bus:
+            kept.append(bus)
             bus.subscribe("custom", noting(seen))
             bus.emit(event())
             raise Own
+
+    with pytest.raises(Own):
+        await fail()
     assert seen == []
     with pytest.raises(EventBusClosed):
-        bus.emit(event())
+        kept[0].emit(event())
+
+
+async def test_an_error_of_the_body_is_not_lost_to_a_cancellation_from_outside() -> None:
+    async def fail() -> None:
+        with trio.CancelScope() as outer:
+            async with open_event_bus():
+                outer.cancel()
+                raise Own
+
+    with pytest.raises(Own):
+        await fail()
 
 
 @pytest.mark.parametrize("shielded", [False, True])

@@ -170,12 +170,13 @@ async def test_left_by_an_error_or_cancelled_it_leaves_nothing_and_what_waits_ca
             await fail()
         with trio.CancelScope() as scope:
             async with bus.open_stream() as other:
+                streams.append(other)
                 bus.emit(numbered(2))
                 scope.cancel(reason="the test")
                 await trio.sleep_forever()
         assert scope.cancelled_caught
         assert sinks(bus) == 0
-        assert (read(*streams), read(other)) == ([1, trio.EndOfChannel], [2, trio.EndOfChannel])
+        assert (read(streams[0]), read(streams[1])) == ([1, trio.EndOfChannel], [2, trio.EndOfChannel])
 
 
 async def test_all_who_wait_are_told_that_the_block_was_left() -> None:

@@ -85,7 +85,7 @@ async def test_coalesce_keeps_the_newest_of_each_place() -> None:
 @pytest.mark.parametrize("field", ["type", "stream_id", "node_id", "execution_id"])
 async def test_coalesce_keeps_apart_what_differs_in_type_stream_node_or_execution(field: str) -> None:
     same: dict[str, Any] = {"type": "custom", "stream_id": "s", "node_id": "n", "execution_id": "e"}
-    other = {**same, field: "goal_progress"}
+    other: dict[str, Any] = {**same, field: "goal_progress"}
     async with open_event_bus() as bus, bus.open_stream(overflow="coalesce") as stream:
         for n, fields in enumerate((same, other, other, same), 1):
             bus.emit(AgentEvent(**fields, data={"n": n}))

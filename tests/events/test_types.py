@@ -25,8 +25,9 @@ EVENT = AgentEvent("custom", "s", "n", "e", freeze({"a": [1]})[0], AT, "c", id="
 
 
 def refused(**changes: Any) -> str:
+    given: dict[str, Any] = {"type": "custom", "stream_id": "s", **changes}
     with pytest.raises(InvalidEvent) as caught:
-        AgentEvent(**{"type": "custom", "stream_id": "s", **changes})
+        AgentEvent(**given)
     return str(caught.value)
 
 

@@ -230,12 +230,13 @@ EXPECTED = "None (any) or a text that is not empty"
     ],
 )
 async def test_filters_that_are_none_are_refused_at_once(settings: dict[str, Any], said: str) -> None:
+    given: dict[str, Any] = {"event_type": "custom", **settings}
     async with open_event_bus() as bus:
         with pytest.raises(InvalidEvent) as caught:
-            bus.expect(**{"event_type": "custom", **settings})
+            bus.expect(**given)
         assert str(caught.value) == said
         with pytest.raises(InvalidEvent) as caught:
-            await bus.wait_for(**{"event_type": "custom", **settings})
+            await bus.wait_for(**given)
         assert str(caught.value) == said
         assert_nothing_is_armed(bus)
 

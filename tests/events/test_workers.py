@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
-from support.buses import accounted, event, noting, stats_of
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from phloem.events import AgentEvent, EventBus, open_event_bus
+from support.buses import accounted, event, noting, stats_of
 
 
 class Crowd:
@@ -30,9 +29,7 @@ class Crowd:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 10])
-async def test_so_many_handlers_run_at_once_over_the_whole_bus(
-    limit: int, autojump_clock: MockClock
-) -> None:
+async def test_so_many_handlers_run_at_once_over_the_whole_bus(limit: int, autojump_clock: MockClock) -> None:
     crowd = Crowd(0.5)
     async with open_event_bus(max_concurrent_handlers=limit, grace=1_000) as bus:
         for _ in range(12):
@@ -237,14 +234,14 @@ async def test_a_handler_that_never_checkpoints_does_not_stop_the_loop() -> None
 async def scope_left_open(scopes: list[Any]) -> AsyncIterator[None]:
     with trio.CancelScope() as scope:
         scopes.append(scope)
-        yield
+        yield  # noqa: ASYNC101, ASYNC119 - what the test is about
 
 
 async def nursery_left_open(scopes: list[Any]) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
         scopes.append(nursery.cancel_scope)
         nursery.start_soon(trio.sleep_forever)
-        yield
+        yield  # noqa: ASYNC101, ASYNC119 - what the test is about
 
 
 @pytest.mark.parametrize("leave", [scope_left_open, nursery_left_open])

@@ -104,11 +104,12 @@ class Witness:
             attempt = event.data["attempt"]
             self.check(attempt not in self.committed, f"attempt {attempt} was committed twice")
             self.committed[attempt] = event.seq
-            for each in (*self.subscribed.values(), *self.opened.values()):
-                each.matched += each.matches(event)
             for one in self.subscribed.values():
+                one.matched += one.matches(event)
                 if one.box.once and one.matched:
                     one.until = min(one.until, event.seq)
+            for other in self.opened.values():
+                other.matched += other.matches(event)
         self.check(self.seen == self.bus._commits.seq, "history lacks what was published")
         for name, one in self.subscribed.items():
             box = one.box

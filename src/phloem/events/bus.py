@@ -80,10 +80,6 @@ class EventBus(Emitters):
         Never a checkpoint. Raises InvalidEvent, EventBusClosed; RuntimeError in another thread
         (``trio.from_thread.run_sync(bus.emit, event)`` comes back to this one).
         """
-        if get_ident() != self._thread:
-            raise RuntimeError(
-                "a bus is used from its own thread: trio.from_thread.run_sync(bus.emit, event)"
-            )
         type, data, size = self._checked(event)
         return self._commits.commit(event, type, data, size, None, drops=True)
 
@@ -136,6 +132,10 @@ class EventBus(Emitters):
 
     def _checked(self, event: AgentEvent) -> tuple[str, Mapping[str, Any], int]:
         """(type, frozen data, bytes) of an event that may be published; later changes change nothing."""
+        if get_ident() != self._thread:
+            raise RuntimeError(
+                "a bus is used from its own thread: trio.from_thread.run_sync(bus.emit, event)"
+            )
         type = self._types.get(event.type)
         if type is None:
             raise unknown_type(event.type)
@@ -173,11 +173,11 @@ class EventBus(Emitters):
     ) -> str:
         """Have ``handler`` called with each matching event, in publish order, one at a time; an id.
 
-        With ``key`` in order and one at a time for each key, and side by side across keys (it may
-        be asked for the same event's more than once); with ``concurrent`` as they come. ``once`` ends it with the first event. ``buffer`` events may
-        wait. A handler that raises is logged and counted, and called again for the next event; so
-        is one cut after ``cancel_after`` seconds. It runs in a copy of the caller's context.
-        Raises InvalidEvent, EventBusClosed.
+        With ``key`` in order and one at a time for each key, and side by side across keys (a key may
+        be asked for more than once); with ``concurrent`` as they come. ``once`` ends it with the
+        first event. ``buffer`` events may wait. A handler that raises is logged and counted, and
+        called again for the next event; so is one cut after ``cancel_after`` seconds. It runs in a
+        copy of the caller's context. Raises InvalidEvent, EventBusClosed.
         """
         wanted = filters(event_types, filter_stream, filter_node, filter_execution, self._types)
         call = checked_handler(handler, cancel_after)
@@ -261,9 +261,10 @@ class EventBus(Emitters):
     ) -> AsyncIterator[EventStream]:
         """Matching events as an async iterator, from here on, or after the event of number ``since``.
 
-        At most ``buffer`` of them wait to be read; ``overflow`` says what one more does. A stream
-        with a past begins with a HistoryGap if history no longer reaches back so far. Checkpoint.
-        Raises InvalidEvent, EventBusClosed.
+        At most ``buffer`` of them wait to be read; ``overflow`` says what one more does: with
+        ``block`` publishers wait, for ever if nobody reads. A stream with a past begins with a
+        HistoryGap if history no longer reaches back so far. Checkpoint. Raises InvalidEvent,
+        EventBusClosed.
         """
         wanted = filters(event_types, filter_stream, filter_node, filter_execution, self._types)
         limit = self._buffer if buffer is None else count("buffer", buffer)

@@ -123,6 +123,10 @@ class Pool:
             at = None if nursery is None else nursery.parent_task
         return None
 
+    def own(self, task: trio.lowlevel.Task) -> Worker | None:
+        """The worker that ``task`` is: a handler's code runs in it, and no child of one."""
+        return self._workers.get(task)
+
     def step_out(self, worker: Worker | None) -> None:
         """A task of its handler is about to wait inside the bus."""
         if worker is not None:
@@ -152,7 +156,8 @@ class Pool:
             tasks.remove(task)
             if not tasks:
                 del self._returning[worker]
-                self._count(worker)
+                if not worker.away:
+                    self._count(worker)
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
@@ -216,7 +221,7 @@ class Pool:
     async def _keep(self, worker: Worker) -> None:
         """The worker's life, in a task of its own: one that a handler has broken cannot even end well."""
         try:
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - for its task, as said above
                 nursery.start_soon(self._work, worker, name="phloem events")
         except* RuntimeError:
             if not worker.broken:
@@ -300,11 +305,12 @@ class Pool:
     async def _handle(self, worker: Worker, box: Mailbox) -> None:
         """One event after the other, until a handler raises; its event is then ``worker.item``."""
         call, shared = box.call, box.most > 1
+        free = self._room.freed if box.key is None else self._room.look_again  # it may have sorted some
         while worker.left and (item := box.take(worker)) is not None:
             worker.left -= 1
             worker.item = item
             if box.line:
-                self._room.freed(box)
+                free(box)
             if shared:
                 self.offer(box)
             if type(item) is Tracked:

@@ -2,8 +2,9 @@
 
 Decides who goes first (who came first, and nobody takes what an older one waits for), and when
 waiting would be for ever: if what is waited for waits, through whatever chain, for the one who
-waits. Then it does not wait. A circle can only come about when its last wait begins, so it is
-looked for there, and again when a mailbox has sorted its events by key.
+waits. Then it does not wait. A circle comes about when its last wait begins, so it is looked for
+there, and again when a mailbox has sorted its events by key. (And when the last other reader of a
+stream ends, of which Trio tells nobody: that one is not seen.)
 """
 
 from __future__ import annotations
@@ -210,7 +211,7 @@ class Room:
             for waiter in rest:
                 if not self._stuck(waiter, free):
                     free.add(waiter)
-            rest = [waiter for waiter in rest if waiter not in free]
+            rest = [waiter for waiter in reversed(rest) if waiter not in free]  # long chains run one way
 
     def _names_of(self, me: Waiter) -> list[str]:
         """What waits for ``me``, from the nearest on: all that is stuck below it, for no circle is older."""

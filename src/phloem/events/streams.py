@@ -16,11 +16,16 @@ import trio
 
 from phloem.errors import StreamOverflowed
 
+from .pool import Worker
 from .room import Room, Waiter
 from .routes import Filters
 from .types import AgentEvent, HistoryGap, Lagged
 
 __all__ = ["EventStream", "Overflow"]
+
+Reader = tuple[
+    trio.lowlevel.Task, Worker | None, int
+]  # a handler's task runs others after it: the how-manieth
 
 
 class Overflow(StrEnum):
@@ -52,16 +57,19 @@ class EventStream:
     ) -> None:
         self.id, self.filters, self.limit, self.overflow = id, filters, limit, overflow
         self.once = False
+        self._room = room
         self.line: list[Waiter] = []
         self.received = 0
         self.lost = 0  # events, over all its life
-        self._tasks: dict[trio.lowlevel.Task, None] = {}  # that have read it, and live
+        self._seen: dict[Reader, None] = {}  # who has read it
+        opener = self._reader()
+        self._opener = None if opener[1] is None else opener  # a handler itself
+        self._nurseries = len(opener[0].child_nurseries)
         self._untold = 0  # of those lost, how many the reader has not been told of
         self._past: deque[AgentEvent | HistoryGap] = deque(past)
         self._buffer: OrderedDict[Any, AgentEvent] = OrderedDict()  # by seq; to coalesce, by what is the same
         self._coalesces = overflow is Overflow.COALESCE
         self._ends_full = overflow in (Overflow.ERROR, Overflow.CLOSE)
-        self._room = room
         self._burst = False  # has overflown, and ends with it
         self._ended = False
         self._readers = trio.lowlevel.ParkingLot()
@@ -80,11 +88,22 @@ class EventStream:
 
     @property
     def readers(self) -> tuple[trio.lowlevel.Task, ...]:
-        """The living tasks that have read it: nobody else is known to make room."""
-        return tuple(self._living())
+        """The living tasks that have read it: nobody else is known to make room.
 
-    def _living(self) -> dict[trio.lowlevel.Task, None]:
-        return {task: None for task in self._tasks if getcoroutinestate(task.coro) != CORO_CLOSED}
+        Before anybody has, the handler that opened it, unless it may have given it to a child.
+        """
+        opener = self._opener
+        if opener and not self._seen and len(opener[0].child_nurseries) == self._nurseries:
+            return (opener[0],)
+        return tuple(reader[0] for reader in self._living())
+
+    def _reader(self) -> Reader:
+        task = trio.lowlevel.current_task()
+        worker = self._room.pool.own(task)
+        return (task, worker, 0 if worker is None else worker.runs)
+
+    def _living(self) -> dict[Reader, None]:
+        return {reader: None for reader in self._seen if _lives(*reader)}
 
     def comes_free(self, goes_on: Callable[[Any], bool]) -> bool:
         """Handlers do not empty it."""
@@ -146,8 +165,8 @@ class EventStream:
         Raises trio.EndOfChannel after the last one, StreamOverflowed (once) if its policy is ``error``.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if (task := trio.lowlevel.current_task()) not in self._tasks:
-            self._tasks = {**self._living(), task: None}
+        if (reader := self._reader()) not in self._seen:
+            self._seen = {**self._living(), reader: None}
         while True:
             try:
                 item = self.receive_nowait()
@@ -195,3 +214,10 @@ class EventStream:
         if isinstance(item, AgentEvent):
             self.received += 1
         return item
+
+
+def _lives(task: trio.lowlevel.Task, worker: Worker | None, runs: int) -> bool:
+    """True while the task has not ended and, if it runs handlers, has not gone on to another."""
+    if worker is not None and worker.runs != runs:
+        return False
+    return getcoroutinestate(task.coro) != CORO_CLOSED

@@ -229,6 +229,7 @@ async def open_pump(
             if holds_cancelled(error):
                 raise
             failed = error
+            nursery.cancel_scope.shield = True  # cancelled from outside, leaving it would lose the error
         else:
             await pump.stop(config.shutdown_grace)
     if failed is not None:

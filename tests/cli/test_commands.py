@@ -123,6 +123,26 @@ def test_check_shows_what_is_remembered_at_most(phloem: Any) -> None:
     ]
 
 
+def test_check_shows_what_the_event_bus_may_keep_and_run(phloem: Any) -> None:
+    text = (phloem.folder / "organism.yaml").read_text()
+    events = {
+        "events kept": ("1,000", "21"),
+        "bytes of events kept": ("4,194,304", "22"),
+        "event handlers at once": ("10", "23"),
+        "events waiting per subscriber": ("1,024", "24"),
+        "event handler is slow after": ("1 s", "2.5 s"),
+        "grace for events at the end": ("1 s", "0 s"),
+    }
+    told = values(phloem("check", "organism.yaml").out)
+    assert {name: told.get(name) for name in events} == {name: shown for name, (shown, _) in events.items()}
+    (phloem.folder / "organism.yaml").write_text(
+        "events: {max_history: 21, max_history_bytes: 22, max_concurrent_handlers: 23, buffer: 24, "
+        f"slow_after: 2.5, grace: 0}}\n{text}"
+    )
+    told = values(phloem("check", "organism.yaml").out)
+    assert {name: told.get(name) for name in events} == {name: shown for name, (_, shown) in events.items()}
+
+
 def test_check_marks_unknown_peers_and_tells_an_agent_s_own_usage(phloem: Any) -> None:
     (phloem.folder / "organism.yaml").write_text(
         "allow_unknown_peers: true\n"

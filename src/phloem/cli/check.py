@@ -17,7 +17,7 @@ from .shell import Settings, common_options, counted, pass_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from phloem.config import Budgets, ListenerConfig, MemoryLimits, OrganismConfig
+    from phloem.config import Budgets, EventLimits, ListenerConfig, MemoryLimits, OrganismConfig
 
 __all__ = ["command"]
 
@@ -162,6 +162,7 @@ def _limits(config: OrganismConfig) -> Iterator[tuple[str, str]]:
     for name, value in _budgets(config.budgets.over(DEFAULT_BUDGETS)):
         yield f"budget: {name}", value
     yield from _memory(config.memory)
+    yield from _events(config.events)
     yield "agents are told of peers by", _USAGES[config.usage]
 
 
@@ -179,3 +180,12 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return "none" if math.isinf(value) else f"{value:g}"
     return f"{value:,}"
+
+
+def _events(events: EventLimits) -> Iterator[tuple[str, str]]:
+    yield "events kept", _shown(events.max_history)
+    yield "bytes of events kept", _shown(events.max_history_bytes)
+    yield "event handlers at once", _shown(events.max_concurrent_handlers)
+    yield "events waiting per subscriber", _shown(events.buffer)
+    yield "event handler is slow after", f"{events.slow_after:g} s"
+    yield "grace for events at the end", f"{events.grace:g} s"

@@ -23,9 +23,8 @@ from .types import AgentEvent, HistoryGap, Lagged
 
 __all__ = ["EventStream", "Overflow"]
 
-Reader = tuple[
-    trio.lowlevel.Task, Worker | None, int
-]  # a handler's task runs others after it: the how-manieth
+# A task; if it runs handlers, its worker and how many it had run: the next handler is another reader.
+Reader = tuple[trio.lowlevel.Task, Worker | None, int]
 
 
 class Overflow(StrEnum):

@@ -11,6 +11,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import copy_context
+from logging import WARNING
 from threading import get_ident
 from typing import Any, cast, final
 
@@ -23,7 +24,7 @@ from .emitting import Emitters
 from .expecting import Expectation
 from .freezing import freeze, shown
 from .history import History
-from .mailbox import LOG, Delivered, EventHandler, Mailbox, Subscription, Tracker
+from .mailbox import Delivered, EventHandler, Mailbox, Subscription, Tracker, complain
 from .pool import Pool
 from .room import Bounded, Room
 from .routes import QUERY, filters
@@ -177,7 +178,7 @@ class EventBus(Emitters):
         be asked for more than once); with ``concurrent`` as they come. ``once`` ends it with the
         first event. ``buffer`` events may wait. A handler that raises is logged and counted, and
         called again for the next event; so is one cut after ``cancel_after`` seconds. It runs in a
-        copy of the caller's context. Raises InvalidEvent, EventBusClosed.
+        copy of the caller's context, which events may share. Raises InvalidEvent, EventBusClosed.
         """
         wanted = filters(event_types, filter_stream, filter_node, filter_execution, self._types)
         call = checked_handler(handler, cancel_after)
@@ -262,9 +263,8 @@ class EventBus(Emitters):
         """Matching events as an async iterator, from here on, or after the event of number ``since``.
 
         At most ``buffer`` of them wait to be read; ``overflow`` says what one more does: with
-        ``block`` publishers wait, for ever if nobody reads. A stream with a past begins with a
-        HistoryGap if history no longer reaches back so far. Checkpoint. Raises InvalidEvent,
-        EventBusClosed.
+        ``block`` publishers wait, for ever if nobody reads. A past that history no longer holds
+        is told by a HistoryGap first. Checkpoint. Raises InvalidEvent, EventBusClosed.
         """
         wanted = filters(event_types, filter_stream, filter_node, filter_execution, self._types)
         limit = self._buffer if buffer is None else count("buffer", buffer)
@@ -394,6 +394,6 @@ class EventBus(Emitters):
             undelivered += box.waiting
             box.gone = True
             box.empty()
-        if undelivered:
-            LOG.warning("%d events were not delivered before the bus closed", undelivered)
         self._room.close()
+        if undelivered:
+            complain(WARNING, "%d events were not delivered before the bus closed", undelivered)

@@ -8,6 +8,7 @@ when there is too much, and what a subscription counts. Pure: it moves no task. 
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextvars import Context
@@ -22,10 +23,10 @@ from .routes import Filters
 from .types import AgentEvent
 
 if TYPE_CHECKING:
-    from .pool import Worker
     from .room import Waiter
+    from .worker import Worker
 
-__all__ = ["Call", "Delivered", "EventHandler", "Mailbox", "Subscription", "Tracked", "Tracker"]
+__all__ = ["Call", "Delivered", "EventHandler", "Mailbox", "Subscription", "Tracked", "Tracker", "complain"]
 
 EventHandler = Callable[[AgentEvent], Awaitable[object] | None]
 Call = Callable[[AgentEvent], Awaitable[object]]  # a handler, as a coroutine function
@@ -152,7 +153,7 @@ class Mailbox:
         self.waiting = 0
         self.hands = 0  # workers at it
         self.runs: dict[Worker, None] = {}
-        self.server: Worker | None = None  # who came last, and may still stand here
+        self.server: Worker | None = None  # an idle one that served it last
         self.ready = False  # in the pool's queue
         self.line: list[Waiter] = []  # publishers who wait for room, the one who came first in front
         self.gone = False  # no handler is entered any more
@@ -244,8 +245,14 @@ class Mailbox:
         """Count what its handler or its key raised, and log it with its traceback."""
         self.errors += 1
         event = item.event if isinstance(item, Tracked) else item
-        info = (type(error), error, error.__traceback__)
-        LOG.error("subscription %s (%s) raised on event %s", self.id, self.name, event.id, exc_info=info)
+        complain(
+            logging.ERROR,
+            "subscription %s (%s) raised on event %s",
+            self.id,
+            self.name,
+            event.id,
+            error=error,
+        )
         if isinstance(item, Tracked):
             item.done(error)
 
@@ -301,6 +308,14 @@ class Mailbox:
         self.lagged += 1
         if isinstance(item, Tracked):
             item.done(EventDropped(f"the mailbox of subscription {self.id} was full"))
+
+
+def complain(level: int, text: str, *args: object, error: BaseException | None = None) -> None:
+    """Log it. Loggers have users' filters and handlers: what these raise goes to stderr, and no further."""
+    info = None if error is None else (type(error), error, error.__traceback__)
+    logged = attempted(lambda: LOG.log(level, text, *args, exc_info=info, stacklevel=3))
+    if isinstance(logged, Raised):
+        attempted(traceback.print_exception, logged.error)
 
 
 def _seq(item: AgentEvent | Tracked) -> int:

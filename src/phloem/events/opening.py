@@ -75,7 +75,7 @@ async def open_event_bus(
     failed: BaseException | None = None
     async with trio.open_nursery() as nursery:
         pool.spawn = nursery.start_soon
-        nursery.start_soon(pool.watch, name="phloem events watch")
+        nursery.start_soon(pool.watchdog.watch, name="phloem events watch")
         try:
             yield bus
         except BaseException as error:  # noqa: ASYNC103 - kept, and raised below, unless a scope waits for it

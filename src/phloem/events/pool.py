@@ -1,72 +1,33 @@
-"""The workers that run subscribers' handlers: who runs, how many at once, and who has run too long.
+"""The workers that run subscribers' handlers: who runs, and how many at once.
 
 Decides which mailbox is served next (first come, first served, each as far as it was filled), that
 at most ``most`` handlers run at once, and who of them counts: one that waits inside the bus
-gives its place back, and one that has run longer than ``slow_after`` is named and no longer
-counted. Owns no nursery: ``bus`` does, and hands in what starts a task.
+gives its place back, and one that the watchdog has named is no longer counted. Owns no nursery:
+``opening`` does, and hands in what starts a task.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
+from logging import ERROR
 from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
 from phloem.guarding import Raised, guarded
 
-from .mailbox import LOG, Mailbox, Tracked
+from .mailbox import Mailbox, Tracked, complain
+from .watchdog import Watchdog
+from .worker import Worker
 
 if TYPE_CHECKING:
-    from .room import Room, Waiter
-    from .types import AgentEvent
+    from .room import Room
 
-__all__ = ["Pool", "Worker"]
+__all__ = ["Pool"]
 
 VISIT: Final = 1_024  # events in one go at most: 2 ms of quick handlers; a checkpoint between two visits
-TICKS: Final = 4  # looks in the time after which a handler is slow: at most a quarter too late
-
-
-@final
-class Worker:
-    """A task that serves mailboxes, one after the other."""
-
-    __slots__ = (
-        "at_work",
-        "away",
-        "box",
-        "broken",
-        "counted",
-        "item",
-        "key",
-        "left",
-        "moved",
-        "parked",
-        "runs",
-        "seen",
-        "since",
-        "slow",
-        "task",
-        "waits",
-    )
-
-    def __init__(self, box: Mailbox) -> None:
-        self.box = box
-        self.task: Any = None  # once it has begun
-        self.counted = True  # holds one of the places
-        self.at_work = True  # False: it ends
-        self.moved = False  # to a mailbox whose context is not in effect yet
-        self.item: AgentEvent | Tracked | None = None  # that a handler has
-        self.left = 0  # events it may still take in this visit
-        self.slow = False
-        self.broken = False  # a handler has left something open in its task
-        self.away = 0  # tasks of its handler that wait inside the bus
-        self.waits: list[Waiter] = []  # what these wait for
-        self.key: Hashable = None  # of a keyed mailbox: the one in its hands…
-        self.parked: deque[AgentEvent | Tracked] | None = None  # …and what waits behind it
-        self.runs = 0  # handlers entered and left
-        self.seen, self.since = 0, 0.0  # this many runs at that time, or since then
+SHARE: Final = 0.002  # seconds, likewise, of slower ones while another mailbox waits for a place
 
 
 @final
@@ -76,15 +37,15 @@ class Pool:
     def __init__(self, most: int, slow_after: float, room: Room) -> None:
         self.spawn: Callable[..., None] | None = None  # set while the bus is open
         self.left: Callable[[Mailbox], None]  # told of each mailbox that a worker leaves; set by the bus
-        self._most, self._slow_after, self._room = most, slow_after, room
+        self._most, self._room = most, room
         self._ready: deque[Mailbox] = deque()
         self._active = 0
         self._idle: dict[Worker, None] = {}
         self._returning: OrderedDict[Worker, list[trio.lowlevel.Task]] = OrderedDict()
         self._workers: dict[trio.lowlevel.Task, Worker] = {}
         self._busy: dict[Worker, None] = {}
-        self._watcher: trio.lowlevel.Task | None = None  # while it has nothing to watch
         self._quiet: trio.Event | None = None
+        self.watchdog = Watchdog(slow_after, self._busy, self.lose)
 
     # -- mailboxes ----------------------------------------------------------------------------
 
@@ -190,9 +151,9 @@ class Pool:
         while self._ready and self._active < self._most and self.spawn is not None and not self._returning:
             box = self._next()
             self._active += 1
-            worker = box.server if box.server in self._idle else next(iter(self._idle), None)
+            worker = box.server or next(iter(self._idle), None)
             if worker is not None:
-                del self._idle[worker]
+                self._call(worker)
                 worker.counted = True
                 if worker.box is not box:
                     worker.task.context = box.context.copy()
@@ -210,13 +171,11 @@ class Pool:
 
     def _occupy(self, worker: Worker, box: Mailbox) -> None:
         worker.box = box
-        box.server = worker
         worker.since, worker.seen = trio.current_time(), worker.runs
+        worker.until = worker.since + SHARE
         box.runs[worker] = None
         self._busy[worker] = None
-        if self._watcher is not None:
-            watcher, self._watcher = self._watcher, None
-            trio.lowlevel.reschedule(watcher)
+        self.watchdog.wake()
 
     async def _keep(self, worker: Worker) -> None:
         """The worker's life, in a task of its own: one that a handler has broken cannot even end well."""
@@ -279,11 +238,18 @@ class Pool:
                 worker.at_work = False
                 return
             self._idle[worker] = None
+            box.server = worker
             await trio.lowlevel.wait_task_rescheduled(lambda _: self._idle_no_more(worker))
 
     def _idle_no_more(self, worker: Worker) -> trio.lowlevel.Abort:
-        del self._idle[worker]
+        self._call(worker)
         return trio.lowlevel.Abort.SUCCEEDED
+
+    def _call(self, worker: Worker) -> None:
+        """It waits no more where it stands."""
+        del self._idle[worker]
+        if worker.box.server is worker:
+            worker.box.server = None
 
     async def _visit(self, worker: Worker, box: Mailbox) -> None:
         """What waited as it began, as far as it may be taken. A checkpoint only where handlers are."""
@@ -323,10 +289,12 @@ class Pool:
             box.delivered += 1
             if not worker.counted or self._returning or self._active > self._most:
                 return
+            if self._ready and trio.current_time() >= worker.until:
+                return
 
     def _broken(self, worker: Worker, box: Mailbox, error: RuntimeError) -> None:
         worker.broken, worker.at_work = True, False
-        LOG.error("a handler of subscription %s (%s) left a scope open", box.id, box.name, exc_info=error)
+        complain(ERROR, "a handler of subscription %s (%s) left a scope open", box.id, box.name, error=error)
         if worker.box is not box:  # already given another, which is anybody's again
             self._leave(worker, worker.box)
         if worker.counted:
@@ -352,36 +320,8 @@ class Pool:
         if self._quiet is not None and not self._busy and not self._ready:
             self._quiet.set()
 
-    # -- the watchdog ---------------------------------------------------------------------------
-
-    async def watch(self) -> None:
-        """Name handlers that run too long, and count them no more. Ends by being cancelled."""
-        while True:
-            watched = [worker for worker in self._busy if not worker.slow]
-            if not watched:
-                self._watcher = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(self._watch_no_more)
-                continue
-            await trio.sleep(self._slow_after / TICKS)
-            now = trio.current_time()
-            for worker in watched:
-                if worker not in self._busy or worker.slow:
-                    continue
-                if worker.runs != worker.seen:
-                    worker.seen, worker.since = worker.runs, now
-                elif now - worker.since >= self._slow_after:
-                    self._too_slow(worker, now)
-
-    def _watch_no_more(self, _: Any) -> trio.lowlevel.Abort:
-        self._watcher = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def _too_slow(self, worker: Worker, now: float) -> None:
-        box = worker.box
-        worker.slow = True
-        box.slow += 1
-        seconds = now - worker.since
-        LOG.warning("the handler of subscription %s (%s) runs for %.1f s", box.id, box.name, seconds)
+    def lose(self, worker: Worker) -> None:
+        """It has run too long: its place goes to another, and it waits for none."""
         if worker.counted:
             worker.counted = False
             self._release()

@@ -20,11 +20,13 @@ import trio
 from phloem.errors import EventBusClosed, PublishCircle
 
 from .mailbox import Tracked, Tracker
-from .pool import Pool, Worker
+from .pool import Pool
+from .worker import Worker
 
 __all__ = ["Bounded", "Room", "Waiter"]
 
 OVER: Final = 2  # times its bound that a mailbox holds when its own handler publishes into it
+PATIENCE: Final = 8  # times a publisher finds room where it waited for it, and none elsewhere by then
 
 
 class Bounded(Protocol):
@@ -85,11 +87,15 @@ class Room:
         The event has to be put in the sync stretch that follows. Never a checkpoint if there is
         room. Raises PublishCircle, EventBusClosed.
         """
+        in_vain = 0
         with self._waiter() as me:
             while True:
                 if self.closed:
                     raise EventBusClosed("the bus was closed before there was room for the event")
                 short = [sink for sink in route() if _lacks_room(sink, me)]
+                in_vain += bool(me.sinks) and not any(sink in short for sink in me.sinks)
+                if in_vain >= PATIENCE:  # others are quicker each time; holding places would hold them up
+                    short = [sink for sink in short if sink.waiting >= OVER * sink.limit]
                 if not short:
                     return
                 self._stand_in(me, short)
@@ -114,7 +120,7 @@ class Room:
                     circle = self._helpless(me)
                     me.items = [item for item in me.items if item not in circle]
                     tracker.awaited = dict.fromkeys(me.items)
-                    if not me.items or self.closed:
+                    if not me.items:
                         await trio.lowlevel.checkpoint()
                         return tuple(item.box.id for item in tracker.pending)
                     await self._wait(me)

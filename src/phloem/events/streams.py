@@ -16,10 +16,10 @@ import trio
 
 from phloem.errors import StreamOverflowed
 
-from .pool import Worker
 from .room import Room, Waiter
 from .routes import Filters
 from .types import AgentEvent, HistoryGap, Lagged
+from .worker import Worker
 
 __all__ = ["EventStream", "Overflow"]
 

@@ -2,7 +2,7 @@
 
 ``types`` is what an event is (``freezing`` keeps its data as it was), ``commits`` where one comes to
 be (``routes`` knows whom it concerns, ``history`` keeps the newest), ``bus`` and ``opening`` the way
-in. Behind them ``mailbox``, ``pool`` (of ``worker`` records, with a ``watchdog``) and ``room`` run
+in. Behind them ``mailbox``, ``pool`` (with its ``tasks`` and a ``watchdog``) and ``room`` run
 handlers and let publishers wait; ``streams`` and ``expecting`` are for readers, ``emitting`` and
 ``scoped`` for publishers, ``journal`` for the disk.
 """

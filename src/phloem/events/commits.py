@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol, final
 from .history import History
 from .mailbox import Mailbox, Tracker
 from .pool import Pool
-from .room import Waiter
 from .routes import Filters, Routes
+from .tasks import Waiter
 from .types import UNPUBLISHED, AgentEvent, HistoryGap, Row, event_of
 
 __all__ = ["Commits", "Sink"]

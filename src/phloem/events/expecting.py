@@ -18,7 +18,7 @@ from .routes import Filters
 from .types import AgentEvent
 
 if TYPE_CHECKING:
-    from .room import Waiter
+    from .tasks import Waiter
 
 __all__ = ["Expectation"]
 

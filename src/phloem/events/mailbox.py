@@ -13,18 +13,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextvars import Context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from phloem.config import MAILBOX
 from phloem.errors import EventDropped
 from phloem.guarding import Raised, attempted
 
 from .routes import Filters
+from .tasks import Waiter, Worker
 from .types import AgentEvent
-
-if TYPE_CHECKING:
-    from .room import Waiter
-    from .worker import Worker
 
 __all__ = ["Call", "Delivered", "EventHandler", "Mailbox", "Subscription", "Tracked", "Tracker", "complain"]
 
@@ -260,7 +257,8 @@ class Mailbox:
         self, worker: Worker, key: Callable[[AgentEvent], Hashable]
     ) -> AgentEvent | Tracked | None:
         if worker.parked:
-            return worker.parked.popleft()
+            first: AgentEvent | Tracked = worker.parked.popleft()
+            return first
         self._free_key(worker)
         while self.inbox:
             item = self.inbox[0]  # stays there while the key's own code runs, which may call the bus

@@ -58,7 +58,8 @@ async def open_event_bus(
     pool = Pool(
         count("max_concurrent_handlers", max_concurrent_handlers),
         seconds("slow_after", slow_after, above=True),
-        room,
+        room.freed,
+        room.look_again,
     )
     room.pool = pool
     history = History(count("max_history", max_history, 0), count("max_history_bytes", max_history_bytes, 0))

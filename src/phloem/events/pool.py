@@ -11,18 +11,15 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from logging import ERROR
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import trio
 
 from phloem.guarding import Raised, guarded
 
 from .mailbox import Mailbox, Tracked, complain
+from .tasks import Worker
 from .watchdog import Watchdog
-from .worker import Worker
-
-if TYPE_CHECKING:
-    from .room import Room
 
 __all__ = ["Pool"]
 
@@ -34,10 +31,16 @@ SHARE: Final = 0.002  # seconds, likewise, of slower ones while another mailbox 
 class Pool:
     """The workers of one bus."""
 
-    def __init__(self, most: int, slow_after: float, room: Room) -> None:
+    def __init__(
+        self,
+        most: int,
+        slow_after: float,
+        freed: Callable[[Mailbox], None],
+        look_again: Callable[[Mailbox], None],
+    ) -> None:
         self.spawn: Callable[..., None] | None = None  # set while the bus is open
         self.left: Callable[[Mailbox], None]  # told of each mailbox that a worker leaves; set by the bus
-        self._most, self._room = most, room
+        self._most, self._freed, self._look_again = most, freed, look_again
         self._ready: deque[Mailbox] = deque()
         self._active = 0
         self._idle: dict[Worker, None] = {}
@@ -271,7 +274,7 @@ class Pool:
     async def _handle(self, worker: Worker, box: Mailbox) -> None:
         """One event after the other, until a handler raises; its event is then ``worker.item``."""
         call, shared = box.call, box.most > 1
-        free = self._room.freed if box.key is None else self._room.look_again  # it may have sorted some
+        free = self._freed if box.key is None else self._look_again  # it may have sorted some
         while worker.left and (item := box.take(worker)) is not None:
             worker.left -= 1
             worker.item = item
@@ -316,7 +319,7 @@ class Pool:
         if box.retired:
             self.left(box)
         if box.line and box.key is not None:
-            self._room.look_again(box)  # what it has sorted may stand behind a key that never comes free
+            self._look_again(box)  # what it has sorted may stand behind a key that never comes free
         if self._quiet is not None and not self._busy and not self._ready:
             self._quiet.set()
 

@@ -21,9 +21,9 @@ from phloem.errors import EventBusClosed, PublishCircle
 
 from .mailbox import Tracked, Tracker
 from .pool import Pool
-from .worker import Worker
+from .tasks import Waiter, Worker
 
-__all__ = ["Bounded", "Room", "Waiter"]
+__all__ = ["Bounded", "Room"]
 
 OVER: Final = 2  # times its bound that a mailbox holds when its own handler publishes into it
 PATIENCE: Final = 8  # times a publisher finds room where it waited for it, and none elsewhere by then
@@ -49,24 +49,6 @@ class Bounded(Protocol):
     def comes_free(self, goes_on: Callable[[Worker], bool]) -> bool:
         """True if handlers will take something of it, judged by which workers go on."""
         ...
-
-
-@final
-class Waiter:
-    """A task that waits inside the bus, and what it waits for."""
-
-    __slots__ = ("called", "items", "sinks", "task", "ticket", "worker")
-
-    def __init__(self, ticket: int, worker: Worker | None) -> None:
-        self.ticket, self.worker = ticket, worker
-        self.task = trio.lowlevel.current_task()
-        self.sinks: list[Bounded] = []  # without room for it
-        self.items: list[Tracked] = []  # not handled yet
-        self.called = trio.Event()
-
-    def wake(self) -> None:
-        """Have it look again."""
-        self.called.set()
 
 
 @final

@@ -16,10 +16,10 @@ import trio
 
 from phloem.errors import StreamOverflowed
 
-from .room import Room, Waiter
+from .room import Room
 from .routes import Filters
+from .tasks import Waiter, Worker
 from .types import AgentEvent, HistoryGap, Lagged
-from .worker import Worker
 
 __all__ = ["EventStream", "Overflow"]
 

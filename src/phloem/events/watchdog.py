@@ -13,7 +13,7 @@ from typing import Any, Final, final
 import trio
 
 from .mailbox import complain
-from .worker import Worker
+from .tasks import Worker
 
 __all__ = ["Watchdog"]
 

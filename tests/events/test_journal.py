@@ -11,45 +11,12 @@ import trio
 import trio.testing
 
 from phloem.errors import EventBusClosed, InvalidEvent, JournalError
-from phloem.events import journal_files
-from phloem.events.bus import EventBus
 from phloem.events.journal import BATCH, Fsync, open_journal
 from phloem.events.opening import open_event_bus
 from phloem.events.replaying import read_journal
-from phloem.events.types import AgentEvent, Lagged
+from phloem.events.types import AgentEvent
 from support.disks import Disk, event, numbers, until
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "events.ndjson"
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    disk = Disk()
-    monkeypatch.setattr(journal_files, "os", disk)
-    return disk
-
-
-async def published(bus: EventBus, *found: int) -> None:
-    for number in found:
-        await bus.publish(event(number))
-
-
-async def until_it_writes(disk: Disk) -> None:
-    """A write stands at the closed gate."""
-    disk.entered.clear()
-    await trio.to_thread.run_sync(disk.entered.wait, 10)
-
-
-def lines_of(path: Path) -> list[bytes] | None:
-    return path.read_bytes().splitlines(keepends=True) if path.exists() else None
-
-
-def lost(path: Path) -> int:
-    return sum(item.count for item in read_journal(path) if isinstance(item, Lagged))
-
+from support.journals import lines_of, lost, published, until_it_writes
 
 # -- writing -----------------------------------------------------------------------------------
 

@@ -5,71 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from phloem.events import journal_files
-from phloem.events.journal_files import Fsync, JournalFile
-from phloem.events.journal_lines import encoded
+from phloem.events.journal_files import Fsync
 from phloem.events.replaying import read_journal
-from support.disks import Disk, Item, event, numbers
-
-LINE = len(encoded(event(1)))
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    disk = Disk()
-    monkeypatch.setattr(journal_files, "os", disk)
-    return disk
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "events.ndjson"
-
-
-def opened(path: Path, fsync: Fsync = Fsync.NEVER, max_bytes: int = 1 << 20, keep: int = 5) -> JournalFile:
-    file = JournalFile(path, fsync=fsync, max_bytes=max_bytes, keep=keep)
-    file.open()
-    return file
-
-
-def written(path: Path, *batches: Sequence[Item], **settings: Any) -> JournalFile:
-    """A journal with these batches in it, closed."""
-    file = opened(path, **settings)
-    for batch in batches:
-        file.append(batch)
-    file.close()
-    return file
-
-
-def events(*found: int) -> list[Item]:
-    return [event(number) for number in found]
-
-
-def insisted(file: JournalFile, items: Sequence[Item], disk: Disk) -> int:
-    """Written as ``journal`` does it: what was not settled is tried again. How often it failed."""
-    rest, failures = list(items), 0
-    while rest:
-        before = file.settled.lines
-        try:
-            file.append(rest)
-        except OSError:
-            failures += 1
-            assert failures < 10
-            disk.room = 1 << 20
-            disk.refuses.clear()
-        del rest[: file.settled.lines - before]
-    return failures
-
-
-def files_of(path: Path) -> list[str]:
-    return sorted(each.name for each in path.parent.iterdir())
-
+from support.disks import Disk, numbers
+from support.journals import LINE, events, insisted, opened, written
 
 # -- a disk that refuses -------------------------------------------------------------------------
 

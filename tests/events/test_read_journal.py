@@ -23,11 +23,6 @@ from support.disks import Item, event, numbers
 AT = datetime(2031, 5, 17, 9, 30, tzinfo=UTC)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "events.ndjson"
-
-
 def put(path: Path, items: Sequence[Item], tail: bytes = b"") -> None:
     path.write_bytes(b"".join(map(encoded, items)) + tail)
 

@@ -14,7 +14,12 @@ from typing import Any, cast, final
 
 import trio
 
-__all__ = ["Raised", "attempted", "guarded", "holds_cancelled", "said"]
+__all__ = ["Raised", "attempted", "guarded", "holds_cancelled", "said", "uninterrupted"]
+
+
+# Marks a function in which Ctrl-C must wait, since half of it done is a broken book. No cost at its call:
+# Trio looks the mark up when the signal comes. What the function calls is covered as well.
+uninterrupted = trio.lowlevel.enable_ki_protection
 
 
 @final
@@ -47,6 +52,7 @@ async def guarded(function: Callable[..., Awaitable[Any]], *args: object) -> Any
         raise going_on from None
 
 
+@trio.lowlevel.disable_ki_protection  # one that never ends can still be interrupted
 def attempted(function: Callable[..., Any], *args: object) -> Any:
     """As ``guarded``, for plain functions that run a user's code on the way: constructors, properties."""
     try:

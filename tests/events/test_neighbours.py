@@ -16,15 +16,18 @@ from phloem.events import AgentEvent, EventBus, open_event_bus
 from support.buses import event, noting, stats_of
 
 
+@pytest.mark.parametrize("raises", [False, True])
 @pytest.mark.parametrize("concurrent", [False, True])
 async def test_slow_handlers_of_full_mailboxes_do_not_keep_their_places(
-    concurrent: bool, autojump_clock: MockClock
+    concurrent: bool, raises: bool, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """None of them is slow enough to be named; each would go on for 500 s."""
     heard: list[float] = []
 
     async def slow(event: AgentEvent) -> None:
         await trio.sleep(0.5)
+        if raises:
+            raise ValueError("slow and wrong")
 
     async with open_event_bus(max_concurrent_handlers=10, grace=0) as bus:
         for _ in range(1 if concurrent else 10):
@@ -90,6 +93,40 @@ async def test_ended_subscriptions_are_not_kept_alive_by_a_live_one(
         gc.collect()
         assert sum(ref() is not None for ref in kept) <= 2  # as many as idle workers may remember
     gc.collect()
+
+
+async def test_what_a_failed_handler_had_is_let_go(autojump_clock: MockClock) -> None:
+    """While the next one hangs, and once a deliver has told of it; without the garbage collector."""
+
+    class Large:
+        pass
+
+    kept: list[weakref.ref[Large]] = []
+
+    async def handler(event: AgentEvent) -> None:
+        if event.data["n"]:
+            await trio.sleep_forever()
+        large = Large()
+        kept.append(weakref.ref(large))
+        raise ValueError(large.__class__.__name__)
+
+    logging.disable()  # what pytest captures keeps it alive
+    gc.collect()
+    gc.disable()
+    try:
+        async with open_event_bus(grace=0) as bus:
+            bus.subscribe("custom", handler)
+            delivered = await bus.deliver(event(0))
+            assert len(delivered.errors) == 1
+            del delivered
+            assert kept[0]() is None
+            bus.emit(event(0))
+            bus.emit(event(1))
+            await wait_all_tasks_blocked()
+            assert kept[1]() is None
+    finally:
+        gc.enable()
+        logging.disable(logging.NOTSET)
 
 
 class Raising(logging.Filter):

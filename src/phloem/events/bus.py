@@ -18,6 +18,7 @@ from typing import Any, cast, final
 import trio
 
 from phloem.errors import EventBusClosed, InvalidEvent
+from phloem.guarding import uninterrupted
 
 from .commits import Commits, Sink
 from .emitting import Emitters
@@ -89,7 +90,7 @@ class EventBus(Emitters):
 
         Checkpoint. Cancelled means: not published. A mailbox whose own handler publishes into it,
         through whatever chain, is not waited for: it takes up to twice its bound, and then
-        PublishCircle is raised. Else raises as ``emit``.
+        PublishCircle is raised. Else as ``emit``.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         type, data, size = self._checked(event)
@@ -111,7 +112,8 @@ class EventBus(Emitters):
         tracker = Tracker()
         event = self._commits.commit(event, type, data, size, tracker, drops=False)
         unawaited = await self._room.handled(tracker)
-        return Delivered(event, dict(tracker.errors), unawaited)
+        errors, tracker.errors = tracker.errors, {}  # their tracebacks lead to the tracker
+        return Delivered(event, errors, unawaited)
 
     def record(
         self,
@@ -201,9 +203,10 @@ class EventBus(Emitters):
             once=once,
         )
         self._boxes[box.id] = box
-        self._commits.routes.add(wanted, box)
+        self._commits.route(box)
         return box.id
 
+    @uninterrupted
     def unsubscribe(self, id: str) -> bool:
         """End a subscription: its handler is not entered again, what waits for it is dropped.
 
@@ -212,12 +215,12 @@ class EventBus(Emitters):
         box = self._boxes.pop(id, None)
         if box is None:
             return False
-        self._commits.routes.remove(box.filters, box)
-        box.gone = True
+        self._commits.unroute(box)
         box.empty()
         self._room.look_again(box)
         return True
 
+    @uninterrupted
     def retire(self, id: str) -> bool:
         """End a subscription once it has handled what waits for it: it takes nothing more."""
         box = self._boxes.get(id)
@@ -228,12 +231,12 @@ class EventBus(Emitters):
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
-        """Those that are live, the oldest first."""
+        """The live ones, oldest first."""
         return tuple(box.subscription for box in self._boxes.values())
 
     def _unroute(self, sink: Sink) -> None:
         """It takes no more events; a mailbox goes once it is empty."""
-        self._commits.routes.remove(sink.filters, sink)
+        self._commits.unroute(sink)
         if isinstance(sink, Mailbox):
             sink.retired = True
             self._room.look_again(sink)
@@ -275,18 +278,19 @@ class EventBus(Emitters):
         self._made += 1
         stream = EventStream(f"stream-{self._made}", wanted, limit, policy, past, self._room)
         self._streams[stream.id] = stream
-        self._commits.routes.add(wanted, stream)
+        self._commits.route(stream)
         try:
             yield stream
         finally:
-            self._commits.routes.remove(wanted, stream)
+            self._commits.unroute(stream)
             del self._streams[stream.id]
             stream.end()
 
     def _since(self, seq: int) -> int:
-        if count("since", seq, 0) > self._commits.seq:
+        newest = self._commits.seq
+        if count("since", seq, 0) > newest:
             raise InvalidEvent(
-                f"since: found {shown(seq)}, expected at most {self._commits.seq}, the newest event's seq"
+                f"since: found {shown(seq)}, expected at most {newest}, the newest event's seq"
             )
         return seq
 
@@ -306,12 +310,13 @@ class EventBus(Emitters):
         self._made += 1
         expected = Expectation(f"expect-{self._made}", wanted, self._room, self._disarm)
         self._expected[expected.id] = expected
-        self._commits.routes.add(wanted, expected)
+        self._commits.route(expected)
         return expected
 
+    @uninterrupted
     def _disarm(self, expected: Expectation) -> None:
         if self._expected.pop(expected.id, None) is not None:
-            self._commits.routes.remove(expected.filters, expected)
+            self._commits.unroute(expected)
             expected.end()
 
     async def wait_for(
@@ -350,20 +355,15 @@ class EventBus(Emitters):
         execution_id: str | None = None,
     ) -> AgentEvent | None:
         """The most recent matching event that history holds. Raises InvalidEvent."""
-        found = self.get_history(event_type, stream_id, node_id, execution_id, 1)
-        return found[0] if found else None
+        return next(iter(self.get_history(event_type, stream_id, node_id, execution_id, 1)), None)
 
     def get_stats(self) -> dict[str, Any]:
         """Counts: events, by type; each live subscription's and stream's; what history holds."""
-        commits, history = self._commits, self._commits.history
         return {
-            "total_events": commits.seq,
-            "subscriptions": len(self._boxes),
-            "events_by_type": {str(type): count for type, count in commits.counts.items()},
+            **self._commits.stats(len(self._boxes)),
             "subscription_stats": {id: box.stats() for id, box in self._boxes.items()},
             "stream_stats": {id: stream.statistics() for id, stream in self._streams.items()},
             "handlers_running": self._pool.running,
-            "history": {"events": len(history), "bytes": history.bytes, "evicted": history.evicted},
         }
 
     def scoped(
@@ -378,6 +378,7 @@ class EventBus(Emitters):
         if self.closed:
             raise EventBusClosed("the bus takes no more events, subscriptions or streams")
 
+    @uninterrupted
     def _close(self) -> None:
         """Nothing starts from here on; whoever waits is told, whatever waits is dropped."""
         if self.closed:
@@ -390,9 +391,8 @@ class EventBus(Emitters):
             self._disarm(expected)
         undelivered = 0
         for box in self._boxes.values():
-            self._commits.routes.remove(box.filters, box)
+            self._commits.unroute(box)
             undelivered += box.waiting
-            box.gone = True
             box.empty()
         self._room.close()
         if undelivered:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol, final
 
+from phloem.guarding import uninterrupted
+
 from .history import History
 from .mailbox import Mailbox, Tracker
 from .pool import Pool
@@ -59,6 +61,17 @@ class Commits:
         self.seq = 0
         self._pool, self._wall, self._taken = pool, wall, taken
 
+    @uninterrupted
+    def route(self, sink: Sink) -> None:
+        """It takes matching events from here on."""
+        self.routes.add(sink.filters, sink)
+
+    @uninterrupted
+    def unroute(self, sink: Sink) -> None:
+        """It takes no more."""
+        self.routes.remove(sink.filters, sink)
+
+    @uninterrupted
     def record(
         self,
         type: str,
@@ -79,6 +92,7 @@ class Commits:
         if sinks := self.routes.matching(type, stream_id, node_id, execution_id):
             self._put(sinks, self.event(row), None, drops=True)
 
+    @uninterrupted
     def commit(
         self,
         event: AgentEvent,
@@ -127,6 +141,16 @@ class Commits:
         """What history holds of these after ``since``; where it no longer has all, a gap first."""
         rows, missing = self.history.since(wanted, since)
         return [*([HistoryGap(since, missing)] if missing else ()), *map(self.event, rows)]
+
+    def stats(self, subscriptions: int) -> dict[str, Any]:
+        """What ``get_stats`` says first: of events, of how many subscribe, of the history."""
+        history = self.history
+        return {
+            "total_events": self.seq,
+            "subscriptions": subscriptions,
+            "events_by_type": {str(type): count for type, count in self.counts.items()},
+            "history": {"events": len(history), "bytes": history.bytes, "evicted": history.evicted},
+        }
 
     def _put(self, sinks: Iterable[Sink], event: AgentEvent, tracker: Tracker | None, *, drops: bool) -> None:
         for sink in sinks:

@@ -17,7 +17,7 @@ from typing import Final, final
 
 from phloem.config import MAILBOX
 from phloem.errors import EventDropped
-from phloem.guarding import Raised, attempted
+from phloem.guarding import Raised, attempted, uninterrupted
 
 from .routes import Filters
 from .tasks import Waiter, Worker
@@ -85,12 +85,15 @@ class Tracked:
         self.worker: Worker | None = None
         tracker.pending[self] = None
 
+    @uninterrupted
     def done(self, error: BaseException | None = None) -> None:
         """Its handler has come back, or it never will be entered."""
-        if error is not None:
-            self.tracker.errors[self.box.id] = error
         tracker = self.tracker
+        if self not in tracker.pending:
+            return  # told already: Ctrl-C came between that and what follows it
         del tracker.pending[self]
+        if error is not None:
+            tracker.errors[self.box.id] = error
         tracker.awaited.pop(self, None)
         if not tracker.awaited:
             tracker.look_again()
@@ -108,7 +111,6 @@ class Mailbox:
         "discarded",
         "errors",
         "filters",
-        "gone",
         "hands",
         "id",
         "inbox",
@@ -153,7 +155,6 @@ class Mailbox:
         self.server: Worker | None = None  # an idle one that served it last
         self.ready = False  # in the pool's queue
         self.line: list[Waiter] = []  # publishers who wait for room, the one who came first in front
-        self.gone = False  # no handler is entered any more
         self.retired = False  # takes no more events, and goes once it is empty
         self.delivered = self.lagged = self.errors = self.slow = self.discarded = 0
 
@@ -185,6 +186,7 @@ class Mailbox:
         self.inbox.append(event if tracker is None else Tracked(event, self, tracker))
         self.waiting += 1
 
+    @uninterrupted
     def take(self, worker: Worker) -> AgentEvent | Tracked | None:
         """The next that may be handled; None if there is nothing for this worker."""
         if self.key is None:
@@ -201,6 +203,7 @@ class Mailbox:
             item.worker = worker
         return item
 
+    @uninterrupted
     def let_go(self, worker: Worker) -> None:
         """The worker leaves; what waits behind its key is anybody's again, in order."""
         parked = worker.parked
@@ -208,12 +211,14 @@ class Mailbox:
         if parked:
             self.inbox.extendleft(reversed(parked))
 
+    @uninterrupted
     def cut(self, item: AgentEvent | Tracked) -> None:
         """A handler was cancelled while it had this."""
         self.discarded += 1
         if isinstance(item, Tracked):
             item.done(EventDropped(f"the handler of subscription {self.id} was cancelled"))
 
+    @uninterrupted
     def empty(self) -> None:
         """Nothing of it is delivered any more."""
         items = [*self.inbox, *(item for parked in self.busy.values() for item in parked)]

@@ -21,7 +21,7 @@ from phloem.config import (
     MAX_HISTORY,
     MAX_HISTORY_BYTES,
 )
-from phloem.guarding import holds_cancelled
+from phloem.guarding import holds_cancelled, uninterrupted
 from phloem.messages import Clock
 
 from .bus import EventBus
@@ -34,6 +34,7 @@ __all__ = ["open_event_bus"]
 
 
 @asynccontextmanager
+@uninterrupted  # neither the block's body nor a handler is called from here
 async def open_event_bus(
     max_history: int = MAX_HISTORY,
     max_concurrent_handlers: int = MAX_CONCURRENT_EVENT_HANDLERS,

@@ -15,7 +15,7 @@ from typing import Any, Final, final
 
 import trio
 
-from phloem.guarding import Raised, guarded
+from phloem.guarding import Raised, guarded, uninterrupted
 
 from .mailbox import Mailbox, Tracked, complain
 from .tasks import Worker
@@ -52,6 +52,7 @@ class Pool:
 
     # -- mailboxes ----------------------------------------------------------------------------
 
+    @uninterrupted
     def offer(self, box: Mailbox) -> None:
         """Have somebody serve it if there is something to take."""
         if box.inbox and not box.ready and box.hands < box.most:
@@ -91,6 +92,7 @@ class Pool:
         """The worker that ``task`` is: a handler's code runs in it, and no child of one."""
         return self._workers.get(task)
 
+    @uninterrupted
     def step_out(self, worker: Worker | None) -> None:
         """A task of its handler is about to wait inside the bus."""
         if worker is not None:
@@ -99,6 +101,7 @@ class Pool:
                 worker.counted = False
                 self._release()
 
+    @uninterrupted
     async def step_in(self, worker: Worker | None) -> None:
         """It waits no more; go on as soon as there is a place. A checkpoint only if there is none.
 
@@ -126,6 +129,7 @@ class Pool:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    @uninterrupted
     def stay(self, worker: Worker | None) -> None:
         """As ``step_in`` for one that was cancelled: it goes on at once, over the bound if need be."""
         if worker is not None:
@@ -137,6 +141,7 @@ class Pool:
         self._active += 1
         worker.counted = True
 
+    @uninterrupted
     def _release(self) -> None:
         self._active -= 1
         while self._returning and self._active < self._most:
@@ -166,12 +171,14 @@ class Pool:
                 box.context.run(self.spawn, self._keep, worker, name="phloem events worker")
             self._occupy(worker, box)
 
+    @uninterrupted
     def _next(self) -> Mailbox:
         box = self._ready.popleft()
         box.ready = False
         box.hands += 1
         return box
 
+    @uninterrupted
     def _occupy(self, worker: Worker, box: Mailbox) -> None:
         worker.box = box
         worker.since, worker.seen = trio.current_time(), worker.runs
@@ -180,6 +187,7 @@ class Pool:
         self._busy[worker] = None
         self.watchdog.wake()
 
+    @uninterrupted  # not what it starts: that is a task of its own
     async def _keep(self, worker: Worker) -> None:
         """The worker's life, in a task of its own: one that a handler has broken cannot even end well."""
         try:
@@ -201,7 +209,9 @@ class Pool:
                         await self._serve(worker, box)
                 except RuntimeError as error:
                     # Raised by the scope: it has found another one open, which a handler entered and
-                    # did not leave, by breaking out of a generator that holds one.
+                    # did not leave, by breaking out of a generator that holds one; or in which Ctrl-C came.
+                    if isinstance(error.__context__, KeyboardInterrupt):
+                        raise error.__context__ from None
                     self._broken(worker, box, error)
         except BaseException:
             self.spawn = None  # the bus is being cancelled: nobody takes this worker's place
@@ -248,6 +258,7 @@ class Pool:
         self._call(worker)
         return trio.lowlevel.Abort.SUCCEEDED
 
+    @uninterrupted
     def _call(self, worker: Worker) -> None:
         """It waits no more where it stands."""
         del self._idle[worker]
@@ -264,7 +275,8 @@ class Pool:
                     raise result.error  # no handler's: a bug of ours
                 box.failed(item, result.error)
                 worker.runs += 1
-                if not worker.counted or self._crowded:
+                item = result = None  # what the handler had lives no longer than this
+                if self._over(worker):
                     break
         finally:
             if worker.item is not None:
@@ -290,11 +302,17 @@ class Pool:
             worker.item = None
             worker.runs += 1
             box.delivered += 1
-            if not worker.counted or self._returning or self._active > self._most:
-                return
-            if self._ready and trio.current_time() >= worker.until:
+            wanted = self._ready or self._returning or self._active > self._most
+            if (wanted or not worker.counted) and self._over(worker):
                 return
 
+    def _over(self, worker: Worker) -> bool:
+        """The visit is over, whatever waits there: the worker has no place, or others should have it."""
+        if not worker.counted or self._crowded:
+            return True
+        return bool(self._ready) and trio.current_time() >= worker.until
+
+    @uninterrupted
     def _broken(self, worker: Worker, box: Mailbox, error: RuntimeError) -> None:
         worker.broken, worker.at_work = True, False
         complain(ERROR, "a handler of subscription %s (%s) left a scope open", box.id, box.name, error=error)
@@ -309,6 +327,7 @@ class Pool:
         """Somebody else should have this worker's place."""
         return self._active > self._most or bool(self._returning)
 
+    @uninterrupted
     def _leave(self, worker: Worker, box: Mailbox) -> None:
         box.hands -= 1
         del box.runs[worker]
@@ -323,6 +342,7 @@ class Pool:
         if self._quiet is not None and not self._busy and not self._ready:
             self._quiet.set()
 
+    @uninterrupted
     def lose(self, worker: Worker) -> None:
         """It has run too long: its place goes to another, and it waits for none."""
         if worker.counted:

@@ -1,10 +1,11 @@
 """Where publishers wait: for room in a mailbox or a stream, and for handlers to come back.
 
-Decides who goes first (who came first, and nobody takes what an older one waits for), and when
-waiting would be for ever: if what is waited for waits, through whatever chain, for the one who
-waits. Then it does not wait. A circle comes about when its last wait begins, so it is looked for
-there, and again when a mailbox has sorted its events by key. (And when the last other reader of a
-stream ends, of which Trio tells nobody: that one is not seen.)
+Decides who goes first (who came first; one that needs several mailboxes, and finds them free in
+turn, never together, goes in over the bound at last), and when waiting would be for ever: if what
+is waited for waits, through whatever chain, for the one who waits. Then it does not wait. A circle
+comes about when its last wait begins, so it is looked for there, and again when a mailbox has
+sorted its events by key. (And when the last other reader of a stream ends, of which Trio tells
+nobody: that one is not seen.)
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Final, Protocol, final
 import trio
 
 from phloem.errors import EventBusClosed, PublishCircle
+from phloem.guarding import uninterrupted
 
 from .mailbox import Tracked, Tracker
 from .pool import Pool
@@ -120,6 +122,7 @@ class Room:
             raise
         await self.pool.step_in(worker)
 
+    @uninterrupted
     def freed(self, sink: Bounded) -> None:
         """There may be room: whoever waits longest looks again."""
         place = min(sink.limit - sink.waiting, len(sink.line)) - 1
@@ -127,11 +130,13 @@ class Room:
             sink.line[place].wake()
             place -= 1
 
+    @uninterrupted
     def look_again(self, sink: Bounded) -> None:
         """Everybody in its line looks again: it is gone, or stands otherwise than before."""
         for waiter in sink.line:
             waiter.wake()
 
+    @uninterrupted
     def close(self) -> None:
         """Nobody waits any more."""
         self.closed = True
@@ -139,6 +144,7 @@ class Room:
             waiter.wake()
 
     @contextmanager
+    @uninterrupted
     def _waiter(self) -> Iterator[Waiter]:
         task = trio.lowlevel.current_task()
         self._tickets += 1
@@ -160,6 +166,7 @@ class Room:
                 if not went:  # else the room it had is taken now
                     self.freed(sink)
 
+    @uninterrupted
     def _stand_in(self, me: Waiter, sinks: list[Bounded]) -> None:
         """Stand in the lines of exactly these, by age."""
         for sink in me.sinks:

@@ -15,6 +15,7 @@ from typing import Any, final
 import trio
 
 from phloem.errors import StreamOverflowed
+from phloem.guarding import uninterrupted
 
 from .room import Room
 from .routes import Filters
@@ -128,6 +129,7 @@ class EventStream:
         if self._readers:
             self._readers.unpark()
 
+    @uninterrupted
     def end(self) -> None:
         """Nothing comes any more; what waits may still be read."""
         if not self._ended:
@@ -180,6 +182,7 @@ class EventStream:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return item
 
+    @uninterrupted
     def receive_nowait(self) -> AgentEvent | Lagged | HistoryGap:
         """As ``receive``, but raises trio.WouldBlock if there is nothing yet. Never a checkpoint."""
         if self._past:

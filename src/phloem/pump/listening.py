@@ -28,7 +28,8 @@ def get_event_bus() -> ScopedBus:
     waits; ``publish`` and ``deliver`` wait for slow subscribers on the time of this handler. What is
     read is of this conversation alone. Subscribing raises NoDispatch once the attempt is over. A
     subscription is not undone with its attempt: it ends with the conversation, whose end it still
-    hears of, and its handler stands outside of any dispatch.
+    hears of, and its handler stands outside of any dispatch. An expectation that is never met is
+    kept until it is disarmed: use ``with``.
     """
     here = Here()
     delivery, conversation = here.delivery, here.conversation

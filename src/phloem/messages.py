@@ -169,6 +169,8 @@ class Ending(StrEnum):
     FAILED = "failed"
     ABANDONED = "abandoned"
 
+    __hash__ = str.__hash__  # Enum's own is Python code, and each message is counted by its ending
+
 
 @final
 @dataclass(frozen=True, slots=True)

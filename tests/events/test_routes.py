@@ -42,7 +42,7 @@ def made(
 
 
 def is_empty(routes: Routes[Any]) -> bool:
-    return len(routes) == 0 and not routes._tables and not routes._numbers
+    return len(routes) == 0 and not routes.tables and not routes._numbers
 
 
 # Filters
@@ -335,7 +335,7 @@ def test_a_removed_sink_is_held_by_nobody() -> None:
     assert watched() is None
 
 
-def test_coming_and_going_leaves_the_tables_as_large_as_they_were() -> None:
+def test_coming_and_going_leaves_thetables_as_large_as_they_were() -> None:
     routes: Routes[Sink] = Routes()
     stays, goes = Sink(), Sink()
     routes.add(Filters(frozenset("ab"), node_id="n"), stays)
@@ -346,10 +346,10 @@ def test_coming_and_going_leaves_the_tables_as_large_as_they_were() -> None:
         )
         routes.add(each, goes)
         assert routes.remove(each, goes)
-        sizes.append(sum(sys.getsizeof(held) for held in (routes._tables, routes._numbers)))
+        sizes.append(sum(sys.getsizeof(held) for held in (routes.tables, routes._numbers)))
     assert max(sizes[100:]) <= max(sizes[:100])
-    assert set(routes._tables) == {"a", "b"}
-    assert [list(table.indexes) for table in routes._tables.values()] == [[(1,)], [(1,)]]
+    assert set(routes.tables) == {"a", "b"}
+    assert [list(table.indexes) for table in routes.tables.values()] == [[(1,)], [(1,)]]
     assert routes.remove(Filters(frozenset("ab"), node_id="n"), stays)
     assert is_empty(routes)
 

@@ -142,7 +142,7 @@ async def test_nothing_of_it_stays_in_the_bus() -> None:
             async with bus.open_stream("custom", "s", "n", "e"), bus.open_stream():
                 assert sinks(bus) == 2
         assert sinks(bus) == 0
-        assert bus._commits.routes._tables == {}
+        assert bus._commits.routes.tables == {}
         assert bus._streams == {}
 
 

@@ -23,7 +23,7 @@ settled = trio.testing.wait_all_tasks_blocked
 def assert_nothing_is_armed(bus: EventBus) -> None:
     assert bus._expected == {}
     assert len(bus._commits.routes) == 0
-    assert bus._commits.routes._tables == {}
+    assert bus._commits.routes.tables == {}
 
 
 # -- wait_for and its clock ---------------------------------------------------------------------------

@@ -43,12 +43,14 @@ class Tape:
         stream: str,
         node: str | None,
         execution: str | None,
-        data: dict[str, Any],
+        data: dict[str, Any] | tuple[Any, ...],
         correlation: str | None = None,
         cause: str | None = None,
         weight: int = 0,
     ) -> None:
         assert stream == "org"
+        if isinstance(data, tuple):
+            data = dict(zip(data[::2], data[1::2], strict=True))
         self.rows.append({"type": str(type), "data": data, "at": (node, execution, correlation, cause)})
         texts = [text for value in data.values() for text in (value if isinstance(value, tuple) else [value])]
         assert weight >= sum(len(text) for text in texts if isinstance(text, str) and len(text) > 500)
@@ -149,7 +151,7 @@ def test_a_loop_starts_once_and_iterates_at_each_attempt(tape: Tape) -> None:
     tape.telling.dispatched(delivery(entered=2, attempt=2))
     assert tape.types == ["node_loop_started", "node_loop_iteration", "node_loop_iteration"]
     assert [row["data"] for row in tape.rows] == [
-        {"max_iterations": 3, "payload": "Ask", "from": "b", "thread": "c-3"},
+        {"max_iterations": 3, "payload": "Ask", "from": "b"},
         {"iteration": 1},
         {"iteration": 2},
     ]

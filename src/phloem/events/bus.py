@@ -115,23 +115,15 @@ class EventBus(Emitters):
         errors, tracker.errors = tracker.errors, {}  # their tracebacks lead to the tracker
         return Delivered(event, errors, unawaited)
 
-    def record(
-        self,
-        type: str,
-        stream_id: str,
-        node_id: str | None,
-        execution_id: str | None,
-        data: dict[str, Any],
-        correlation_id: str | None = None,
-        cause_id: str | None = None,
-        weight: int = 0,
-    ) -> None:
+    @property
+    def record(self) -> Callable[..., None]:
         """As ``emit``, for a publisher that is trusted and in a hurry: an event is made if somebody reads.
 
-        ``data`` is flat, made for this call and never touched again; ``weight`` is the number of
-        characters in its long texts. After the bus has closed it goes into the history only.
+        Called with type, stream_id, node_id, execution_id, data, correlation_id, cause_id and
+        weight, the number of characters in long texts of ``data``: a flat dict that is never touched
+        again, or a tuple of keys and values in turn. After the end it goes into the history only.
         """
-        self._commits.record(type, stream_id, node_id, execution_id, data, correlation_id, cause_id, weight)
+        return self._commits.record
 
     def _checked(self, event: AgentEvent) -> tuple[str, Mapping[str, Any], int]:
         """(type, frozen data, bytes) of an event that may be published; later changes change nothing."""

@@ -57,7 +57,6 @@ class Commits:
     ) -> None:
         self.id, self.history = id, history
         self.routes: Routes[Sink] = Routes()
-        self.counts: dict[str, int] = {}  # by type
         self.seq = 0
         self._pool, self._wall, self._taken = pool, wall, taken
 
@@ -78,18 +77,20 @@ class Commits:
         stream_id: str,
         node_id: str | None,
         execution_id: str | None,
-        data: dict[str, Any],
+        data: Mapping[str, Any] | tuple[Any, ...],
         correlation_id: str | None = None,
         cause_id: str | None = None,
         weight: int = 0,
     ) -> None:
-        """As ``commit``, dropping, of which an event is made only if somebody reads."""
+        """As ``commit``, dropping, of which an event is made only if somebody reads.
+
+        ``data`` is flat: a dict that nobody touches again, or keys and values in turn as a tuple.
+        """
         seq = self.seq = self.seq + 1
         wall, size = self._wall(), ROW + weight
         row = (seq, type, stream_id, node_id, execution_id, data, wall, correlation_id, cause_id, "", size)
         self.history.append(row)
-        self.counts[type] = self.counts.get(type, 0) + 1
-        if sinks := self.routes.matching(type, stream_id, node_id, execution_id):
+        if self.routes.tables and (sinks := self.routes.matching(type, stream_id, node_id, execution_id)):
             self._put(sinks, self.event(row), None, drops=True)
 
     @uninterrupted
@@ -123,7 +124,6 @@ class Commits:
             size + ROW,
         )
         self.history.append(row)
-        self.counts[type] = self.counts.get(type, 0) + 1
         stamped = event_of(row, self.id)
         if sinks := self.routes.matching(type, stream, node, execution):
             self._put(sinks, stamped, tracker, drops=drops)
@@ -148,7 +148,7 @@ class Commits:
         return {
             "total_events": self.seq,
             "subscriptions": subscriptions,
-            "events_by_type": {str(type): count for type, count in self.counts.items()},
+            "events_by_type": history.counts(),
             "history": {"events": len(history), "bytes": history.bytes, "evicted": history.evicted},
         }
 

@@ -28,12 +28,13 @@ FEWEST: Final = 2  # rows of a type that may lose one to a row of its own: it ke
 class _Shelf:
     """The rows of one type, their bytes, and the greatest seq that went or never came."""
 
-    __slots__ = ("bytes", "evicted", "refused", "rows")
+    __slots__ = ("bytes", "evicted", "gone", "refused", "rows")
 
     def __init__(self) -> None:
         self.rows: deque[Row] = deque()
         self.bytes = 0
         self.evicted = 0  # the seq of the last row that gave way
+        self.gone = 0  # rows that gave way or were not kept
         self.refused = 0  # the seq of the last row that was too large: may be beyond ``evicted``
 
 
@@ -60,12 +61,10 @@ class History:
         "_max_rows",
         "_shelves",
         "bytes",
-        "evicted",
     )
 
     def __init__(self, max_rows: int, max_bytes: int) -> None:
         self.bytes = 0  # of all rows held
-        self.evicted = 0  # rows that gave way or were not kept: appended = held + evicted
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._largest_row = max_bytes if max_rows else -1
@@ -78,6 +77,15 @@ class History:
         """Rows held."""
         return self._count
 
+    @property
+    def evicted(self) -> int:
+        """Rows that gave way or were not kept: appended = held + evicted."""
+        return sum(shelf.gone for shelf in self._shelves.values())
+
+    def counts(self) -> dict[str, int]:
+        """How many rows were appended, by type, in the order in which the types came."""
+        return {str(type): len(shelf.rows) + shelf.gone for type, shelf in self._shelves.items()}
+
     def append(self, row: Row) -> None:
         """Keep the row; its seq is greater than any before. Constant time, evictions paid in advance."""
         shelf = self._shelves.get(row[1])
@@ -86,7 +94,7 @@ class History:
         gained = row[10]
         if gained > self._largest_row:
             shelf.refused = row[0]
-            self.evicted += 1
+            shelf.gone += 1
             return
         rows = shelf.rows
         rows.append(row)
@@ -98,7 +106,7 @@ class History:
         elif length >= self._longest:
             old = rows.popleft()
             shelf.evicted = old[0]
-            self.evicted += 1
+            shelf.gone += 1
             gained -= old[10]
         else:
             self._count += 1
@@ -174,7 +182,7 @@ class History:
         shelf.bytes -= old[10]
         self.bytes -= old[10]
         self._count -= 1
-        self.evicted += 1
+        shelf.gone += 1
 
 
 def _is_older(shelf: _Shelf, loser: _Shelf, grown: _Shelf) -> bool:

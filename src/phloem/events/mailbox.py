@@ -25,7 +25,9 @@ from .types import AgentEvent
 
 __all__ = ["Call", "Delivered", "EventHandler", "Mailbox", "Subscription", "Tracked", "Tracker", "complain"]
 
-EventHandler = Callable[[AgentEvent], Awaitable[object] | None]
+EventHandler = Callable[
+    [AgentEvent], object
+]  # async, or a plain function; what it returns is awaited or dropped
 Call = Callable[[AgentEvent], Awaitable[object]]  # a handler, as a coroutine function
 LOG: Final = logging.getLogger("phloem.events")
 

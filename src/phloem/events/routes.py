@@ -212,10 +212,10 @@ class _Table(Generic[T]):
 class Routes(Generic[T]):
     """Sinks by their filters."""
 
-    __slots__ = ("_added", "_numbers", "_tables")
+    __slots__ = ("_added", "_numbers", "tables")
 
     def __init__(self) -> None:
-        self._tables: dict[str | None, _Table[T]] = {}  # under None: of any type
+        self.tables: dict[str | None, _Table[T]] = {}  # under None: of any type
         self._numbers: dict[tuple[int, Filters], tuple[int, T]] = {}  # by the sink's identity
         self._added = 0
 
@@ -232,9 +232,9 @@ class Routes(Generic[T]):
         self._numbers[key] = (number, sink)
         fields = (filters.stream_id, filters.node_id, filters.execution_id)
         for name in _places(filters):
-            table = self._tables.get(name)
+            table = self.tables.get(name)
             if table is None:
-                table = self._tables[name] = _Table()
+                table = self.tables[name] = _Table()
             table.put(number, fields, sink)
 
     def remove(self, filters: Filters, sink: T) -> bool:
@@ -244,17 +244,17 @@ class Routes(Generic[T]):
             return False
         fields = (filters.stream_id, filters.node_id, filters.execution_id)
         for name in _places(filters):
-            table = self._tables[name]
+            table = self.tables[name]
             table.take(number, fields)
             if not table.indexes and not table.plain.sinks:
-                del self._tables[name]
+                del self.tables[name]
         return True
 
     def matching(
         self, type: str, stream_id: str, node_id: str | None, execution_id: str | None
     ) -> Sequence[T]:
         """The sinks that want such an event, in order of addition; stays as it is, whoever comes or goes."""
-        typed, other = self._tables.get(type), self._tables.get(None)
+        typed, other = self.tables.get(type), self.tables.get(None)
         if typed is None:
             typed, other = other, None
             if typed is None:

@@ -15,7 +15,16 @@ from typing import Any, Final, final
 
 from phloem.config import MAX_NAME
 from phloem.events import EventType
-from phloem.messages import Cause, ConversationState, DeadLetter, Huh, HuhCode, Outcome, ShutdownReport
+from phloem.messages import (
+    Cause,
+    ConversationState,
+    DeadLetter,
+    Ending,
+    Huh,
+    HuhCode,
+    Outcome,
+    ShutdownReport,
+)
 from phloem.wire.repair import Mend
 
 from .conversation import Conversation, Delivery
@@ -23,6 +32,7 @@ from .conversation import Conversation, Delivery
 __all__ = ["PumpEvent", "Telling"]
 
 MOST_TEXT: Final = 2_000  # characters of one text; what a Huh says has as many
+MOST_SHARED: Final = 1_024  # mappings; of listeners among themselves there are far fewer
 MOST_LISTED: Final = 20  # names or mends in one event; all are counted
 
 
@@ -36,24 +46,27 @@ class PumpEvent(StrEnum):
     DEAD_LETTER = "dead_letter"
 
 
-# A member is found at every access anew; on the way of each message these are not.
-_STARTED: Final = EventType.EXECUTION_STARTED
-_COMPLETED: Final = EventType.EXECUTION_COMPLETED
-_FAILED: Final = EventType.EXECUTION_FAILED
-_LOOP_STARTED: Final = EventType.NODE_LOOP_STARTED
-_ITERATION: Final = EventType.NODE_LOOP_ITERATION
-_LOOP_COMPLETED: Final = EventType.NODE_LOOP_COMPLETED
-_VIOLATION: Final = EventType.CONSTRAINT_VIOLATION
-_STALLED: Final = EventType.NODE_STALLED
-_BLOCKED: Final = EventType.NODE_INPUT_BLOCKED
-_STATE: Final = EventType.STATE_CHANGED
-_OPENED: Final = EventType.STREAM_STARTED
-_CLOSED: Final = EventType.STREAM_STOPPED
-_REJECTED: Final = PumpEvent.MESSAGE_REJECTED
-_MENDED: Final = PumpEvent.MESSAGE_MENDED
-_ABANDONED: Final = PumpEvent.MESSAGE_ABANDONED
-_RETRY: Final = PumpEvent.RETRY_SCHEDULED
-_BURIED: Final = PumpEvent.DEAD_LETTER
+# Plain texts, and below data as flat tuples: rows of the history then hold nothing that the garbage
+# collector has to follow, and it lets go of them at its first look. Else the three rows that a message
+# makes bring about full collections, and these cost more than the rows.
+_STARTED: Final = EventType.EXECUTION_STARTED.value
+_COMPLETED: Final = EventType.EXECUTION_COMPLETED.value
+_FAILED: Final = EventType.EXECUTION_FAILED.value
+_LOOP_STARTED: Final = EventType.NODE_LOOP_STARTED.value
+_ITERATION: Final = EventType.NODE_LOOP_ITERATION.value
+_LOOP_COMPLETED: Final = EventType.NODE_LOOP_COMPLETED.value
+_VIOLATION: Final = EventType.CONSTRAINT_VIOLATION.value
+_STALLED: Final = EventType.NODE_STALLED.value
+_BLOCKED: Final = EventType.NODE_INPUT_BLOCKED.value
+_STATE: Final = EventType.STATE_CHANGED.value
+_OPENED: Final = EventType.STREAM_STARTED.value
+_CLOSED: Final = EventType.STREAM_STOPPED.value
+_FIRST: Final = ("iteration", 1)
+_REJECTED: Final = PumpEvent.MESSAGE_REJECTED.value
+_MENDED: Final = PumpEvent.MESSAGE_MENDED.value
+_ABANDONED: Final = PumpEvent.MESSAGE_ABANDONED.value
+_RETRY: Final = PumpEvent.RETRY_SCHEDULED.value
+_BURIED: Final = PumpEvent.DEAD_LETTER.value
 
 
 @final
@@ -72,6 +85,13 @@ class Telling:
     ) -> None:
         self._record, self._stream, self._books = record, stream, books
         self._phase: str | None = None
+        self._begun: dict[tuple[str, str, str], tuple[Any, ...]] = {}  # data that events share
+        self._done: dict[tuple[int, Ending | None, str | None], tuple[Any, ...]] = {}
+
+    def _share(self, shared: dict[Any, tuple[Any, ...]], key: Any, data: tuple[Any, ...]) -> None:
+        """Use it again for what says the same."""
+        if len(shared) < MOST_SHARED:  # strangers may have many names
+            shared[key] = data
 
     # -- conversations --------------------------------------------------------------------------
 
@@ -109,22 +129,23 @@ class Telling:
     # -- messages -------------------------------------------------------------------------------
 
     def dispatched(self, delivery: Delivery) -> None:
-        """node_loop_started, once: max_iterations, payload (its tag), from, thread.
+        """node_loop_started, once: max_iterations, payload (its tag), from.
 
         And node_loop_iteration, at each attempt: iteration.
         """
         listener, execution = delivery.listener, delivery.conversation.id
         node, id, cause_id = listener.key, delivery.id, delivery.cause_id
+        record, stream = self._record, self._stream
         if delivery.entered == 1:
-            data = {
-                "max_iterations": listener.retries + 1,
-                "payload": delivery.contract.tag,
-                "from": delivery.sender,
-                "thread": delivery.thread.id,
-            }
-            self._record(_LOOP_STARTED, self._stream, node, execution, data, id, cause_id)
-        data = {"iteration": delivery.attempt}
-        self._record(_ITERATION, self._stream, node, execution, data, id, cause_id)
+            tag, sender = delivery.contract.tag, delivery.sender
+            begun = self._begun.get((node, tag, sender))
+            if begun is None:
+                begun = ("max_iterations", listener.retries + 1, "payload", tag, "from", sender)
+                self._share(self._begun, (node, tag, sender), begun)
+            record(_LOOP_STARTED, stream, node, execution, begun, id, cause_id)
+        attempt = delivery.attempt
+        data = _FIRST if attempt == 1 else ("iteration", attempt)
+        record(_ITERATION, stream, node, execution, data, id, cause_id)
 
     def ended(self, delivery: Delivery, cause: Cause | None) -> None:
         """node_loop_completed: iterations, ending, reason (None if it was handled).
@@ -135,9 +156,14 @@ class Telling:
         node, execution = delivery.listener.key, delivery.conversation.id
         reason = None if cause is None else cause.reason
         if delivery.entered:
-            assert delivery.ending is not None
-            data = {"iterations": delivery.entered, "ending": delivery.ending._value_, "reason": reason}
-            self._record(_LOOP_COMPLETED, self._stream, node, execution, data, delivery.id, delivery.cause_id)
+            way = (delivery.entered, delivery.ending, reason)
+            done = self._done.get(way)
+            if done is None:
+                assert delivery.ending is not None
+                ending = delivery.ending.value
+                done = ("iterations", delivery.entered, "ending", ending, "reason", reason)
+                self._share(self._done, way, done)
+            self._record(_LOOP_COMPLETED, self._stream, node, execution, done, delivery.id, delivery.cause_id)
             return
         error = "" if cause is None else _short(cause.text)
         data = {

@@ -27,7 +27,7 @@ PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 class Figure:
     """One measured number: what it is, in which unit, and the most it may be.
 
-    ``other`` is the same measured on the aiostream pump, in the same unit.
+    ``other`` is the same measured on the asyncio pump or bus, in the same unit.
     """
 
     name: str

@@ -135,7 +135,10 @@ class NoDispatch(CallerError, RuntimeError):
 
 @final
 class AccessRefused(CallerError, LookupError):
-    """A handler named a thread or an issuer that is not its own. The same words if there is none."""
+    """A handler named a thread or an issuer that is not its own, or a place outside of its bus's scope.
+
+    The same words if there is none.
+    """
 
 
 @final

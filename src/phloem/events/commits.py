@@ -109,7 +109,7 @@ class Commits:
         If ``drops``, full mailboxes lose their oldest; else there has been a wait for room.
         """
         seq = self.seq = self.seq + 1
-        stream, node, execution = event.stream_id, event.node_id, event.execution_id
+        stream, node, execution, at = event.stream_id, event.node_id, event.execution_id, event.timestamp
         row: Row = (
             seq,
             type,
@@ -117,7 +117,7 @@ class Commits:
             node,
             execution,
             data,
-            self._wall() if event.timestamp == UNPUBLISHED else event.timestamp,
+            self._wall() if at is UNPUBLISHED or at == UNPUBLISHED else at,
             event.correlation_id,
             event.cause_id,
             event.id if event.seq == 0 else "",  # what was published before becomes an event of its own
@@ -125,7 +125,7 @@ class Commits:
         )
         self.history.append(row)
         stamped = event_of(row, self.id)
-        if sinks := self.routes.matching(type, stream, node, execution):
+        if self.routes.tables and (sinks := self.routes.matching(type, stream, node, execution)):
             self._put(sinks, stamped, tracker, drops=drops)
         return stamped
 

@@ -15,6 +15,7 @@ from typing import Any, Final, final
 
 import trio
 
+from phloem.errors import InternalError
 from phloem.guarding import Raised, guarded, uninterrupted
 
 from .mailbox import Mailbox, Tracked, complain
@@ -272,7 +273,7 @@ class Pool:
             while type(result := await guarded(self._handle, worker, box)) is Raised:
                 item, worker.item = worker.item, None
                 if item is None:
-                    raise result.error  # no handler's: a bug of ours
+                    raise InternalError("between two events a worker raised") from result.error
                 box.failed(item, result.error)
                 worker.runs += 1
                 item = result = None  # what the handler had lives no longer than this

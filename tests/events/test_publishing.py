@@ -126,6 +126,17 @@ async def test_an_event_that_no_bus_takes_is_refused_and_nothing_is_published(ba
         assert seen == [1]
 
 
+@pytest.mark.parametrize("given", [None, "custom", {"type": "custom", "stream_id": "s"}])
+async def test_what_is_no_event_is_refused_by_name(given: Any) -> None:
+    async with open_event_bus() as bus:
+        for call in (bus.emit, bus.scoped(stream_id="s").emit):
+            with pytest.raises(InvalidEvent, match="expected an AgentEvent"):
+                call(given)
+        for wait in (bus.publish, bus.deliver):
+            with pytest.raises(InvalidEvent, match="event: found"):
+                await wait(given)
+
+
 async def test_emit_from_another_thread_is_refused_and_says_how_to_come_back() -> None:
     async with open_event_bus() as bus:
         with pytest.raises(RuntimeError, match=r"trio\.from_thread\.run_sync"):

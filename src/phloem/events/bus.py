@@ -131,6 +131,8 @@ class EventBus(Emitters):
             raise RuntimeError(
                 "a bus is used from its own thread: trio.from_thread.run_sync(bus.emit, event)"
             )
+        if not isinstance(cast("object", event), AgentEvent):
+            raise InvalidEvent(f"event: found {shown(event)}, expected an AgentEvent")
         type = self._types.get(event.type)
         if type is None:
             raise unknown_type(event.type)

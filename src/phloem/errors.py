@@ -158,12 +158,12 @@ class InvalidEvent(CallerError, ValueError):
 
 @final
 class PublishCircle(CallerError):
-    """A handler's publish waits for handlers that wait for it, and their mailboxes hold twice their bound."""
+    """A handler's publish would wait for itself, in a mailbox that holds twice its bound already."""
 
     def __init__(self, subscriptions: Sequence[str]) -> None:
         self.subscriptions: tuple[str, ...] = tuple(subscriptions)
         super().__init__(
-            f"found a circle of {', '.join(self.subscriptions)}, each with twice its bound waiting; expected "
+            f"found a circle of {', '.join(self.subscriptions)}, in which twice the bound waits; expected "
             "handlers that publish less than they take in, or a larger buffer"
         )
 

@@ -14,12 +14,11 @@ from typing import Any, cast, final
 
 import trio
 
-__all__ = ["Raised", "attempted", "guarded", "holds_cancelled", "said", "uninterrupted"]
-
-
 # Marks a function in which Ctrl-C must wait, since half of it done is a broken book. No cost at its call:
 # Trio looks the mark up when the signal comes. What the function calls is covered as well.
-uninterrupted = trio.lowlevel.enable_ki_protection
+from trio.lowlevel import enable_ki_protection as uninterrupted
+
+__all__ = ["Raised", "attempted", "guarded", "holds_cancelled", "said", "uninterrupted"]
 
 
 @final

@@ -90,7 +90,8 @@ class EventBus(Emitters):
 
         Checkpoint. Cancelled means: not published. A mailbox whose own handler publishes into it,
         through whatever chain, is not waited for: it takes up to twice its bound, and then
-        PublishCircle is raised. Else as ``emit``.
+        PublishCircle is raised. So does one of several that never have room at once, each of which
+        had it eight times. Else as ``emit``.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         type, data, size = self._checked(event)

@@ -86,8 +86,8 @@ class Commits:
 
         ``data`` is flat: a dict that nobody touches again, or keys and values in turn as a tuple.
         """
+        wall, size = self._wall(), ROW + weight  # first: a clock that raises must cost no number
         seq = self.seq = self.seq + 1
-        wall, size = self._wall(), ROW + weight
         row = (seq, type, stream_id, node_id, execution_id, data, wall, correlation_id, cause_id, "", size)
         self.history.append(row)
         if self.routes.tables and (sinks := self.routes.matching(type, stream_id, node_id, execution_id)):
@@ -108,8 +108,9 @@ class Commits:
 
         If ``drops``, full mailboxes lose their oldest; else there has been a wait for room.
         """
-        seq = self.seq = self.seq + 1
         stream, node, execution, at = event.stream_id, event.node_id, event.execution_id, event.timestamp
+        wall = self._wall() if at is UNPUBLISHED or at == UNPUBLISHED else at
+        seq = self.seq = self.seq + 1
         row: Row = (
             seq,
             type,
@@ -117,7 +118,7 @@ class Commits:
             node,
             execution,
             data,
-            self._wall() if at is UNPUBLISHED or at == UNPUBLISHED else at,
+            wall,
             event.correlation_id,
             event.cause_id,
             event.id if event.seq == 0 else "",  # what was published before becomes an event of its own

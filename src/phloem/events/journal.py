@@ -264,9 +264,10 @@ async def open_journal(
     owner's alone to read, and one journal's at a time to write.
 
     A disk that refuses is logged and tried again. However the block is left, what was published
-    before is written, within a clock of its own; JournalError if that fails, and if nothing can
-    be written to ``path`` in the first place. An error of the body arrives as it was raised. Raises
-    InvalidEvent for settings and filters that are none, EventBusClosed. Checkpoint.
+    before is written, in a few tries; a disk that hangs holds up leaving. JournalError if that
+    fails, and if nothing can be written to ``path`` in the first place. An error of the body arrives
+    as it was raised. Raises InvalidEvent for settings and filters that are none, EventBusClosed.
+    Checkpoint.
     """
     file = JournalFile(
         Path(path),

@@ -58,7 +58,7 @@ class Room:
     """All who wait inside one bus."""
 
     def __init__(self) -> None:
-        self.pool: Pool  # set by the bus, which makes both
+        self.pool: Pool  # set by ``opening``, which makes both
         self.closed = False
         self._tickets = 0
         self._waiters: dict[trio.lowlevel.Task, Waiter] = {}

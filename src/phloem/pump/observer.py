@@ -156,8 +156,6 @@ class Observers:
 
     def __init__(self, first: Observer, second: Observer) -> None:
         self._first, self._second = first, second
-        if isinstance(second, LoggingObserver):  # it says nothing of what comes with every message
-            self.dispatched, self.ended = first.dispatched, first.ended  # type: ignore[method-assign]
 
     def conversation_started(self, conversation: Conversation) -> None:
         self._first.conversation_started(conversation)

@@ -8,6 +8,7 @@ who use phloem; nobody inside comes in this way.
 # The house, from the outermost ring inwards; an outer ring imports inner ones only.
 #
 #   cli/            one file per command
+#   testing/        simulate, explore, sweep, exhaust; faults, invariants, the pytest plugin
 #   organism        open_organism(): the only file that knows every part
 #   loading         organism.yaml -> OrganismConfig; every fault at once
 #   primitives      the listeners phloem brings: boot, todo, todo-complete
@@ -47,6 +48,7 @@ __all__ = [
     "ConversationFailed",
     "ConversationState",
     "DeadLetter",
+    "Deadlock",
     "Delivered",
     "Doc",
     "EventBus",
@@ -57,6 +59,7 @@ __all__ = [
     "EventStream",
     "EventType",
     "Fault",
+    "Faults",
     "Forgotten",
     "HandlerMetadata",
     "HandlerResponse",
@@ -68,14 +71,20 @@ __all__ = [
     "InternalError",
     "InvalidEvent",
     "InvalidMessage",
+    "InvalidToken",
     "JournalError",
     "Lagged",
     "Listener",
     "ListenerConfig",
+    "Livelock",
     "MemoryLimits",
     "MessageRejected",
+    "NeverReached",
     "NoDispatch",
     "NoResponse",
+    "NotConfluent",
+    "NotDeterministic",
+    "NotSimulated",
     "Observer",
     "OnFull",
     "Organism",
@@ -90,10 +99,14 @@ __all__ = [
     "PumpEvent",
     "Random",
     "Receipt",
+    "ResourceLeft",
+    "ScheduleFailure",
     "ScopedBus",
     "SenderError",
     "SenderRefused",
     "ShutdownReport",
+    "SimulationError",
+    "SimulationUnsupported",
     "SlotMetadata",
     "StreamOverflowed",
     "Subscription",
@@ -144,21 +157,32 @@ if TYPE_CHECKING:
         ConfigurationFault,
         ContractError,
         ConversationFailed,
+        Deadlock,
         EventBusClosed,
         EventDropped,
         InternalError,
         InvalidEvent,
         InvalidMessage,
+        InvalidToken,
         JournalError,
+        Livelock,
         MessageRejected,
+        NeverReached,
         NoDispatch,
         NoResponse,
+        NotConfluent,
+        NotDeterministic,
+        NotSimulated,
         OrganismClosed,
         OutcomeForgotten,
         PhloemError,
         PublishCircle,
+        ResourceLeft,
+        ScheduleFailure,
         SenderError,
         SenderRefused,
+        SimulationError,
+        SimulationUnsupported,
         StreamOverflowed,
         TooManyTodos,
         WorldError,
@@ -188,6 +212,7 @@ if TYPE_CHECKING:
         ConversationState,
         DeadLetter,
         Fault,
+        Faults,
         HandlerMetadata,
         HandlerResponse,
         Huh,
@@ -223,10 +248,12 @@ else:  # type checkers see the imports above, and so a misspelt name as an error
                 (
                     ".errors",
                     "AccessRefused CallerError ConfigurationError ConfigurationFault ContractError "
-                    "ConversationFailed EventBusClosed EventDropped InternalError InvalidEvent "
-                    "InvalidMessage JournalError MessageRejected NoDispatch NoResponse OrganismClosed "
-                    "OutcomeForgotten PhloemError PublishCircle SenderError SenderRefused StreamOverflowed "
-                    "TooManyTodos WorldError WouldDeadlock",
+                    "ConversationFailed Deadlock EventBusClosed EventDropped InternalError "
+                    "InvalidEvent InvalidMessage InvalidToken JournalError Livelock MessageRejected "
+                    "NeverReached NoDispatch NoResponse NotConfluent NotDeterministic NotSimulated "
+                    "OrganismClosed OutcomeForgotten PhloemError PublishCircle ResourceLeft "
+                    "ScheduleFailure SenderError SenderRefused SimulationError SimulationUnsupported "
+                    "StreamOverflowed TooManyTodos WorldError WouldDeadlock",
                 ),
                 (
                     ".events",
@@ -238,7 +265,7 @@ else:  # type checkers see the imports above, and so a misspelt name as an error
                 (".memory.todos", "TodoWatcher"),
                 (
                     ".messages",
-                    "AbandonedMessage Cause Clock ConversationState DeadLetter Fault HandlerMetadata "
+                    "AbandonedMessage Cause Clock ConversationState DeadLetter Fault Faults HandlerMetadata "
                     "HandlerResponse Huh HuhCode Ids Outcome Random Receipt ShutdownReport SystemError",
                 ),
                 (".organism", "Conversation Organism open_organism"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, final
 
 from .messages import Fault, Huh, Outcome, folded
 
@@ -19,21 +19,32 @@ __all__ = [
     "ConfigurationFault",
     "ContractError",
     "ConversationFailed",
+    "Deadlock",
     "EventBusClosed",
     "EventDropped",
     "InternalError",
     "InvalidEvent",
     "InvalidMessage",
+    "InvalidToken",
     "JournalError",
+    "Livelock",
     "MessageRejected",
+    "NeverReached",
     "NoDispatch",
     "NoResponse",
+    "NotConfluent",
+    "NotDeterministic",
+    "NotSimulated",
     "OrganismClosed",
     "OutcomeForgotten",
     "PhloemError",
     "PublishCircle",
+    "ResourceLeft",
+    "ScheduleFailure",
     "SenderError",
     "SenderRefused",
+    "SimulationError",
+    "SimulationUnsupported",
     "StreamOverflowed",
     "TooManyTodos",
     "WorldError",
@@ -209,3 +220,84 @@ class StreamOverflowed(WorldError):
 @final
 class JournalError(WorldError, ValueError):
     """A journal cannot be written, or a line of one is no event; says which file and line."""
+
+
+class SimulationError(PhloemError):
+    """What a simulation found, or why there cannot be one."""
+
+
+@final
+class SimulationUnsupported(SimulationError):
+    """This Trio does not have the private names that a simulation stands on, or they mean something else."""
+
+
+@final
+class NotSimulated(SimulationError, RuntimeError):
+    """The program asked for something real within a run: a socket, a signal, a process, a thread."""
+
+
+@final
+class InvalidToken(SimulationError, ValueError):
+    """A replay token that is none, or one of another program."""
+
+
+@final
+class Deadlock(SimulationError):
+    """No task can run and no timer is armed. ``tasks`` has a paragraph for each that waits."""
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        self.tasks: tuple[str, ...] = tuple(tasks)
+        head = f"deadlock: {len(self.tasks)} tasks wait, and no timer is armed"
+        super().__init__("\n".join((head, *self.tasks)))
+
+
+@final
+class Livelock(SimulationError):
+    """The run took more steps than it may (``max_steps``)."""
+
+
+@final
+class ResourceLeft(SimulationError):
+    """The program is over, and something of it is not: a token, a task, an item, a channel, a generator."""
+
+    def __init__(self, left: Sequence[str]) -> None:
+        self.left: tuple[str, ...] = tuple(left)
+        super().__init__("left behind: " + "; ".join(self.left))
+
+
+@final
+class NeverReached(SimulationError):
+    """Not one run came to a state that ``sometimes`` names."""
+
+    def __init__(self, names: Sequence[str], runs: int) -> None:
+        self.names: tuple[str, ...] = tuple(names)
+        super().__init__(f"never reached in {runs} runs: {', '.join(map(repr, self.names))}")
+
+
+@final
+class NotDeterministic(SimulationError):
+    """The same program under the same seed did two different things; says where they part."""
+
+
+@final
+class NotConfluent(SimulationError):
+    """Another schedule gave other results; says which message is the first to differ."""
+
+
+@final
+class ScheduleFailure(SimulationError):
+    """A run that failed, with all that is needed to have it again. ``str()`` is the report for people."""
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        seed: int,
+        token: str,
+        schedule: tuple[int, ...],
+        failure: BaseException,
+        result: Any,
+    ) -> None:
+        self.seed, self.token, self.schedule = seed, token, schedule
+        self.failure, self.result = failure, result
+        super().__init__(text)

@@ -7,7 +7,7 @@ shapes, imports nothing of phloem, and may be imported by every ring.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -21,6 +21,7 @@ __all__ = [
     "DeadLetter",
     "Ending",
     "Fault",
+    "Faults",
     "HandlerMetadata",
     "HandlerResponse",
     "Huh",
@@ -280,6 +281,24 @@ class Random(Protocol):
 
     def random(self) -> float:
         """A number in [0, 1)."""
+        ...
+
+
+class Faults(Protocol):
+    """Where an organism and a bus let things go wrong on purpose, at the boundaries they name.
+
+    Points and names: ``handler`` and a listener's key; ``bus subscriber`` and a subscription's
+    name; ``thread`` and what it is for (``parse``, ``journal``, ``replay``). Without this port,
+    which is how one runs in production, no boundary does more than look whether it is there.
+    """
+
+    async def visit(self, point: str, name: str, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        """Await ``function(*args)`` and give back what it gave; or misbehave in its stead.
+
+        It may raise, never come back until it is cancelled, take its time, or give back something
+        else: whatever a handler, a subscriber or a thread may do. ``Cancelled`` goes on. A checkpoint
+        where the function is one.
+        """
         ...
 
 

@@ -30,6 +30,7 @@ from phloem.messages import (
     Clock,
     ConversationState,
     Ending,
+    Faults,
     Ids,
     Outcome,
     Random,
@@ -291,14 +292,16 @@ async def open_organism(
     ids: Ids | None = None,
     random: Random | None = None,
     observer: Observer | None = None,
+    faults: Faults | None = None,
 ) -> AsyncIterator[Organism]:
     """A running organism, from a configuration or the path of an organism.yaml.
 
     ``listeners`` come in addition to the configured ones. ``clock`` is read for timestamps;
     deadlines are on Trio's own (a ``trio.testing.MockClock`` moves them). What an ``observer``
-    raises ends the organism. Left normally it drains for ``shutdown_grace`` seconds, and its bus
-    delivers what is pending for ``events.grace`` more; left by an error or cancelled it drops what
-    is in flight, and ``organism.report`` says what. Raises ConfigurationError with all faults.
+    raises ends the organism. ``faults`` let handlers, subscribers and threads fail on purpose.
+    Left normally it drains for ``shutdown_grace`` seconds, and its bus delivers what is pending
+    for ``events.grace`` more; left by an error or cancelled it drops what is in flight, and
+    ``organism.report`` says what. Raises ConfigurationError with all faults.
     Checkpoint.
     """
     with _folder_of(config):
@@ -310,15 +313,17 @@ async def open_organism(
         clock = TrioClock() if clock is None else clock
         ids = SeededIds() if ids is None else ids
         async with (
-            _bus_of(found, clock, ids) as events,
+            _bus_of(found, clock, ids, faults) as events,
             open_pump(
                 found,
                 running,
                 LoggingObserver(found.name) if observer is None else observer,
                 clock,
                 ids,
-                random_module.Random() if random is None else random,
+                # Seeded from here, for a simulation has its own ``os.urandom`` and no way to Python's.
+                random_module.Random(os.urandom(16)) if random is None else random,
                 events,
+                faults,
             ) as pump,
         ):
             organism = Organism(found, running, pump)
@@ -326,7 +331,9 @@ async def open_organism(
             yield organism
 
 
-def _bus_of(config: OrganismConfig, clock: Clock, ids: Ids) -> AbstractAsyncContextManager[EventBus]:
+def _bus_of(
+    config: OrganismConfig, clock: Clock, ids: Ids, faults: Faults | None
+) -> AbstractAsyncContextManager[EventBus]:
     """The bus that outlives the pump, so that what happens as it stops is delivered too."""
     limits = config.events
     return open_event_bus(
@@ -339,6 +346,7 @@ def _bus_of(config: OrganismConfig, clock: Clock, ids: Ids) -> AbstractAsyncCont
         types=PumpEvent,
         clock=clock,
         id=ids.conversation(0),
+        faults=faults,
     )
 
 

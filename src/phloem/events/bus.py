@@ -19,6 +19,7 @@ import trio
 
 from phloem.errors import EventBusClosed, InvalidEvent
 from phloem.guarding import uninterrupted
+from phloem.messages import Faults
 
 from .commits import Commits, Sink
 from .emitting import Emitters
@@ -47,8 +48,8 @@ class EventBus(Emitters):
     def _set_up(
         self, id: str, history: History, room: Room, pool: Pool, buffer: int, wall: Callable[[], float]
     ) -> EventBus:
-        self.id = id
-        self.closed = False
+        self.id, self.closed = id, False
+        self.faults: Faults | None = None  # set by ``opening`` where there are any
         self._room, self._pool, self._buffer = room, pool, buffer
         self._commits = Commits(id, history, pool, wall, self._unroute)
         self._types: dict[str, str] = {kind.value: kind for kind in EventType}
@@ -178,7 +179,8 @@ class EventBus(Emitters):
         copy of the caller's context, which events may share. Raises InvalidEvent, EventBusClosed.
         """
         wanted = filters(event_types, filter_stream, filter_node, filter_execution, self._types)
-        call = checked_handler(handler, cancel_after)
+        name = name or getattr(handler, "__qualname__", type(handler).__name__)
+        call = checked_handler(handler, cancel_after, name, self.faults)
         checked_key(key, concurrent)
         limit = self._buffer if buffer is None else count("buffer", buffer)
         self._refuse_closed()
@@ -192,7 +194,7 @@ class EventBus(Emitters):
             call,
             copy_context(),
             limit,
-            name=name or getattr(handler, "__qualname__", type(handler).__name__),
+            name=name,
             key=key,
             concurrent=concurrent,
             once=once,

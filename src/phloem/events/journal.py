@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -19,6 +20,7 @@ import trio
 
 from phloem.errors import InvalidEvent, JournalError
 from phloem.guarding import holds_cancelled
+from phloem.messages import Faults
 
 from .freezing import shown
 from .journal_files import LOG, MAX_KEEP, Fsync, JournalFile
@@ -57,8 +59,8 @@ class _Flush:
 class Journal:
     """What ``open_journal`` hands out. ``written + lagged`` is what was published, once all is flushed."""
 
-    def __init__(self, file: JournalFile, stream: EventStream, linger: float) -> None:
-        self._file, self._stream, self._linger = file, stream, linger
+    def __init__(self, file: JournalFile, stream: EventStream, linger: float, faults: Faults | None) -> None:
+        self._file, self._stream, self._linger, self._faults = file, stream, linger, faults
         self._limiter = trio.CapacityLimiter(1)  # one thread: lines keep their order
         self._pending: list[Item] = []  # taken from the stream, not on disk
         self._flushes: list[_Flush] = []
@@ -112,7 +114,7 @@ class Journal:
 
         An error of the body arrives as it was raised.
         """
-        await trio.to_thread.run_sync(self._file.open, limiter=self._limiter)
+        await self._aside(self._file.open)
         self._over = False
         failed: BaseException | None = None
         try:
@@ -190,12 +192,17 @@ class Journal:
         """Once, in a thread; it cannot be cancelled in between. What is on disk is no longer pending."""
         before = self._file.settled.lines
         try:
-            await trio.to_thread.run_sync(job, limiter=self._limiter)
+            await self._aside(job)
         except OSError as error:
             return error
         finally:
             del self._pending[: self._file.settled.lines - before]
         return None
+
+    async def _aside(self, job: Callable[[], None]) -> None:
+        """In a thread. Checkpoint. Cancelled means: not begun."""
+        run = partial(trio.to_thread.run_sync, job, limiter=self._limiter)
+        await (run() if self._faults is None else self._faults.visit("thread", "journal", run))
 
     def _serve(self, served: Iterable[_Flush]) -> None:
         for flush in served:
@@ -283,7 +290,7 @@ async def open_journal(
         async with bus.open_stream(
             event_types, filter_stream, filter_node, filter_execution, buffer=buffer, overflow=policy
         ) as stream:
-            journal = Journal(file, stream, linger)
+            journal = Journal(file, stream, linger, bus.faults)
             async with journal._at_work():
                 yield journal
     except BaseException as error:

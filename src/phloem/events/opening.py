@@ -22,7 +22,7 @@ from phloem.config import (
     MAX_HISTORY_BYTES,
 )
 from phloem.guarding import holds_cancelled, uninterrupted
-from phloem.messages import Clock
+from phloem.messages import Clock, Faults
 
 from .bus import EventBus
 from .history import History
@@ -46,13 +46,14 @@ async def open_event_bus(
     types: Iterable[str] = (),
     clock: Clock | None = None,
     id: str | None = None,
+    faults: Faults | None = None,
 ) -> AsyncIterator[EventBus]:
     """An open event bus. Checkpoint.
 
     Left normally, what is pending is delivered for ``grace`` seconds, then handlers are cancelled;
     left by an error or cancelled they are at once. History, statistics and streams' buffers can be
-    read after that. ``clock`` is read for timestamps; waiting is on Trio's own. Raises InvalidEvent
-    for settings that are none.
+    read after that. ``clock`` is read for timestamps; waiting is on Trio's own. ``faults`` let
+    subscribers and threads fail on purpose. Raises InvalidEvent for settings that are none.
     """
     grace = seconds("grace", grace)
     room = Room()
@@ -72,6 +73,7 @@ async def open_event_bus(
         count("buffer", buffer),
         time.time if clock is None else clock.wall,
     )
+    bus.faults = faults
     for name in types:
         bus.register_type(name)
     failed: BaseException | None = None

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast, final
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast, final
 import trio
 
 from phloem.errors import InvalidEvent, JournalError
+from phloem.messages import Faults
 
 from .freezing import shown
 from .journal_files import MAX_KEEP, numbered
@@ -64,7 +66,7 @@ async def replay(path: str | os.PathLike[str], bus: EventBus, *, speed: float = 
     does, and what ``bus.publish`` raises.
     """
     published = 0
-    async with open_replay(path, speed=speed) as items:
+    async with open_replay(path, speed=speed, faults=bus.faults) as items:
         async for item in items:
             if isinstance(item, AgentEvent):
                 bus.register_type(item.type)
@@ -74,27 +76,29 @@ async def replay(path: str | os.PathLike[str], bus: EventBus, *, speed: float = 
 
 
 @asynccontextmanager
-async def open_replay(path: str | os.PathLike[str], *, speed: float = 1.0) -> AsyncIterator[Replay]:
+async def open_replay(
+    path: str | os.PathLike[str], *, speed: float = 1.0, faults: Faults | None = None
+) -> AsyncIterator[Replay]:
     """A journal's items as an async iterator, spaced on Trio's clock as their timestamps are.
 
     ``speed`` 2 takes half the time, ``math.inf`` none. An event that is older than one before it
-    comes without a pause. Checkpoint. Raises InvalidEvent for a speed that is none; the iterator
-    raises JournalError as ``read_journal`` does.
+    comes without a pause. ``faults`` let its thread fail on purpose. Checkpoint. Raises InvalidEvent
+    for a speed that is none; the iterator raises JournalError as ``read_journal`` does.
     """
     given = cast("object", speed)
     if not isinstance(given, int | float) or isinstance(given, bool) or not given > 0:
         raise InvalidEvent(f"speed: found {shown(speed)}, expected a number above 0, or math.inf")
     await trio.lowlevel.checkpoint()
     with closing(_lines(path)) as lines:  # files that were only read: closing them waits for no disk
-        yield Replay(lines, speed)
+        yield Replay(lines, speed, faults)
 
 
 @final
 class Replay:
     """What ``open_replay`` hands out. One task at a time."""
 
-    def __init__(self, lines: Iterator[_Line], speed: float) -> None:
-        self._lines, self._speed = lines, speed
+    def __init__(self, lines: Iterator[_Line], speed: float, faults: Faults | None) -> None:
+        self._lines, self._speed, self._faults = lines, speed, faults
         self._limiter = trio.CapacityLimiter(1)
         self._ahead: deque[Item | JournalError] = deque()
         self._ended = False
@@ -112,7 +116,9 @@ class Replay:
         self._busy = True
         try:
             if not self._ahead and not self._ended:
-                self._ahead.extend(await trio.to_thread.run_sync(self._read, limiter=self._limiter))
+                run = partial(trio.to_thread.run_sync, self._read, limiter=self._limiter)
+                read = run() if self._faults is None else self._faults.visit("thread", "replay", run)
+                self._ahead.extend(await read)
             if not self._ahead:
                 self._ended = True
                 await trio.lowlevel.checkpoint()

@@ -14,6 +14,7 @@ import trio
 
 from phloem.config import MAX_NAME
 from phloem.errors import InvalidEvent
+from phloem.messages import Faults
 
 from .freezing import shown
 from .mailbox import Call, EventHandler
@@ -89,15 +90,18 @@ def checked_key(key: object, concurrent: bool) -> None:
         raise InvalidEvent("concurrent: found it beside a key, expected one of the two")
 
 
-def checked_handler(handler: object, cancel_after: float | None) -> Call:
+def checked_handler(handler: object, cancel_after: float | None, name: str, faults: Faults | None) -> Call:
     """A coroutine function that calls ``handler``, within so many seconds if that was asked for.
 
-    A plain function will do as well: what it returns is awaited if it can be. Raises
+    A plain function will do as well: what it returns is awaited if it can be. ``faults`` are its own
+    as far as anybody sees: chosen here, once, so that without them no event looks for any. Raises
     InvalidEvent for what cannot be called.
     """
     if not callable(handler):
         raise InvalidEvent(f"handler: found {shown(handler)}, expected an async function of one event")
     call = cast("Call", handler) if _is_async(handler) else _awaited(cast("EventHandler", handler))
+    if faults is not None:
+        call = functools.partial(faults.visit, "bus subscriber", name, call)
     return call if cancel_after is None else _limited(call, seconds("cancel_after", cancel_after, above=True))
 
 

@@ -16,7 +16,7 @@ import trio
 
 from phloem.config import SLOW_AFTER
 from phloem.guarding import Raised, attempted
-from phloem.messages import Cause, ConversationState, Random
+from phloem.messages import Cause, ConversationState, Faults, Random
 
 from .conversation import Delivery, Turn
 from .core import Core
@@ -37,8 +37,11 @@ _NO_VERDICT: Final = object()
 class Carriers:
     """All carriers of one pump. ``spawn`` starts a task in the pump's nursery; None while it is not open."""
 
-    def __init__(self, core: Core, slots: Slots, intake: Intake, random: Random) -> None:
+    def __init__(
+        self, core: Core, slots: Slots, intake: Intake, random: Random, faults: Faults | None = None
+    ) -> None:
         self._core, self._slots, self._intake, self._random = core, slots, intake, random
+        self._faults = faults
         self._observer = core.observer
         self._settling = Settling(core)
         self._parse_was_last = False
@@ -124,7 +127,7 @@ class Carriers:
                     meter.start(scope, now)
                 if delivery.cut is not None:
                     scope.cancel(reason=delivery.cut.text)
-                returned = await enter(delivery, self._core.memory, self._observer)
+                returned = await enter(delivery, self._core.memory, self._observer, self._faults)
                 if not scope.cancel_called:  # past its own deadline it may still return
                     await trio.lowlevel.checkpoint_if_cancelled()  # cancelled from outside it may not
                 verdict = returned

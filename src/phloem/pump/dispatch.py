@@ -12,7 +12,7 @@ from typing import Any, Final, final
 import trio
 
 from phloem.guarding import Raised, guarded, said
-from phloem.messages import HandlerMetadata
+from phloem.messages import Faults, HandlerMetadata
 
 from .conversation import Delivery
 from .observer import Observer
@@ -74,8 +74,13 @@ def context_for(delivery: Delivery) -> Context:
     return context
 
 
-async def enter(delivery: Delivery, memory: Remembering, observer: Observer) -> Any:
-    """The handler's result, or ``Raised``. Cancelled goes on, also before the handler is entered."""
+async def enter(
+    delivery: Delivery, memory: Remembering, observer: Observer, faults: Faults | None = None
+) -> Any:
+    """The handler's result, or ``Raised``. Cancelled goes on, also before the handler is entered.
+
+    ``faults`` stand between the pump and handlers that users wrote: phloem's own do not fail.
+    """
     await trio.lowlevel.checkpoint_if_cancelled()
     nudge = memory.entering(delivery)
     delivery.entered += 1
@@ -92,7 +97,9 @@ async def enter(delivery: Delivery, memory: Remembering, observer: Observer) -> 
         delivery.conversation.id,
         delivery.attempt,
     )
-    return await guarded(listener.handler, delivery.payload, metadata)
+    if faults is None or listener.service or listener.private:
+        return await guarded(listener.handler, delivery.payload, metadata)
+    return await guarded(faults.visit, "handler", listener.key, listener.handler, delivery.payload, metadata)
 
 
 def why(verdict: Raised | _Overran, delivery: Delivery, timeout: float) -> tuple[str, str | None]:

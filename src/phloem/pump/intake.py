@@ -19,6 +19,7 @@ import trio
 from phloem.config import WireLimits
 from phloem.errors import OrganismClosed, WouldDeadlock
 from phloem.memory.threads import Census
+from phloem.messages import Faults
 from phloem.wire.parsing import Element
 from phloem.wire.repair import Mend
 
@@ -50,8 +51,9 @@ class Intake:
         *,
         seats: int,
         limits: WireLimits,
+        faults: Faults | None = None,
     ) -> None:
-        self._pipeline, self._slots = pipeline, slots
+        self._pipeline, self._slots, self._faults = pipeline, slots, faults
         self._long, self._most = limits.thread_parse_bytes, limits.max_bytes
         self._put_seat, self._seats = trio.open_memory_channel[None](seats)
         for _ in range(seats):
@@ -147,7 +149,8 @@ class Intake:
         token = await self._take_slot()
         try:
             job = partial(self._pipeline.read_bytes, data)
-            return await trio.to_thread.run_sync(job, limiter=self._slots.threads)
+            aside = partial(trio.to_thread.run_sync, job, limiter=self._slots.threads)
+            return await (aside() if self._faults is None else self._faults.visit("thread", "parse", aside))
         finally:
             self.parsing -= 1
             if not self.parsing:

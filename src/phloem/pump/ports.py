@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import final
 
@@ -19,11 +20,13 @@ __all__ = ["SeededIds", "TrioClock"]
 class TrioClock:
     """Monotonic seconds from Trio (so a mock clock moves them), wall seconds from the system."""
 
+    def __init__(self) -> None:
+        # Bound, for each event of the pump reads it; here, for a simulation has its own while it runs.
+        self.wall: Callable[[], float] = time.time
+
     def monotonic(self) -> float:
         """``trio.current_time()``."""
         return trio.current_time()
-
-    wall = staticmethod(time.time)  # each event of the pump reads it
 
 
 @final

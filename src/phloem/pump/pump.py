@@ -17,7 +17,7 @@ from phloem.config import PARSE_THREADS, SLOW_AFTER, OrganismConfig, ThreadSched
 from phloem.errors import ConfigurationError, ConfigurationFault
 from phloem.events import EventBus
 from phloem.guarding import holds_cancelled
-from phloem.messages import Clock, ConversationState, Ending, Ids, Random
+from phloem.messages import Clock, ConversationState, Ending, Faults, Ids, Random
 
 from .carrying import STOPPED, Carriers
 from .conversation import Conversation, Turn
@@ -47,6 +47,7 @@ class Pump:
         ids: Ids,
         random: Random,
         events: EventBus,
+        faults: Faults | None = None,
     ) -> None:
         pipeline = Pipeline(listeners, config.wire)
         telling = Telling(events.record, config.name, lambda: self.core.ledger.report())
@@ -80,8 +81,9 @@ class Pump:
             self.core.memory.census,
             seats=config.max_in_flight,
             limits=config.wire,
+            faults=faults,
         )
-        self.carriers = Carriers(self.core, self.slots, self.intake, random)
+        self.carriers = Carriers(self.core, self.slots, self.intake, random, faults)
         self._halted = False
         self._stop = trio.Event()
         self._stopped = trio.Event()
@@ -211,13 +213,14 @@ async def open_pump(
     ids: Ids,
     random: Random,
     events: EventBus,
+    faults: Faults | None = None,
 ) -> AsyncIterator[Pump]:
     """A running pump. Left normally it drains for ``shutdown_grace`` seconds; left by an error it does not.
 
     An error of the body arrives as it was raised, not wrapped into a group. What happens is told to
     ``observer`` and, before it, on ``events``, which must stay open for longer.
     """
-    pump = Pump(config, listeners, observer, clock, ids, random, events)
+    pump = Pump(config, listeners, observer, clock, ids, random, events, faults)
     failed: BaseException | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pump.watch, name="phloem watch")

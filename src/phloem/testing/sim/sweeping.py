@@ -1,0 +1,139 @@
+"""``sweep``: one schedule of a program, cut at each of its steps, or at each place it stands.
+
+Decides where: the undisturbed run is measured first, then the scenario is cancelled before each step of
+it; the innermost deadline fires before each step that has one around it; and what a cut run does to clean
+up is cut once more at each new place. What was never cut is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final, final
+
+from .injecting import FaultPlan
+from .looking import Stood
+from .report import Report
+from .result import Result
+from .running import MAX_STEPS, Check, Main, Settings, recipe_of
+from .searching import Search
+from .sites import Stack
+from .strategies import Strategy
+from .tokens import Cut, Recipe
+
+__all__ = ["sweep"]
+
+EVERY_STEP: Final = "every-step"
+EVERY_SITE: Final = "every-site"
+
+
+def sweep(
+    main: Main,
+    *,
+    cancel: str | None = EVERY_STEP,
+    timeouts: bool = False,
+    check: Check | None = None,
+    seed: int = 0,
+    strategy: str = Strategy.CALM,
+    faults: FaultPlan | None = None,
+    keep_going: bool = False,
+    max_steps: int = MAX_STEPS,
+    resources: bool = True,
+    command: Callable[[str], str] | None = None,
+    progress: Callable[[Report], object] | None = None,
+) -> Report:
+    """Run ``main`` once undisturbed under ``seed``, then again for each of its steps, cut just before it.
+
+    ``cancel="every-step"`` cancels the whole scenario before its k-th task step for every k;
+    ``"every-site"`` once for each distinct await stack; None not at all. With ``timeouts`` the innermost
+    scope with a deadline fires at each step (or site) as well, and the TooSlowError that this may be is no
+    failure. In the cleanup that follows a cut, each shielded deadline fires once at each place. A run fails
+    by what ``main`` raises, a deadlock, what ``check(result)`` raises (``result.cut`` says what was done;
+    ``value`` is None where the cut ended it), and by what it leaves behind (``resources``).
+
+    Raises ValueError for words that are none, ScheduleFailure (see ``explore``), and
+    SimulationUnsupported. Not async.
+    """
+    if cancel not in (EVERY_STEP, EVERY_SITE, None):
+        raise ValueError(f"cancel: found {cancel!r}, expected {EVERY_STEP!r}, {EVERY_SITE!r} or None")
+    search = Search(
+        "sweep",
+        main,
+        Settings(faults, max_steps),
+        check=check,
+        keep_going=keep_going,
+        command=command,
+        progress=progress,
+    )
+    with search.open():
+        recipe = replace(recipe_of(seed, strategy), resources=resources)
+        return _Sweep(search, recipe, every_step=cancel != EVERY_SITE, cancel=cancel is not None).run(
+            timeouts
+        )
+
+
+@final
+class _Sweep:
+    def __init__(self, search: Search, recipe: Recipe, *, every_step: bool, cancel: bool) -> None:
+        self._search, self._recipe = search, recipe
+        self._every_step, self._cancel = every_step, cancel
+        self._stood: set[Stack] = set()  # stacks that were cut, or could have been
+        self._cut: set[Stack] = set()
+        self._cleaned: set[Stack] = set()  # where a cleanup was cut
+        self._open = 0  # cuts planned and not made
+
+    def run(self, timeouts: bool) -> Report:
+        report = self._search.report
+        baseline = self._search.try_(self._recipe, look_from=0)
+        self._stood.update(stood.stack for stood in baseline.stood)
+        cuts = list(self._planned(baseline.stood, timeouts))
+        report.planned = 1 + len(cuts)
+        for index, cut in enumerate(cuts):
+            if self._search.full:
+                self._open = len(cuts) - index
+                break
+            self._try(cut)
+        never = {stack[-1] for stack in self._stood if stack} - {stack[-1] for stack in self._cut if stack}
+        report.not_covered = (
+            *self._search.places(),
+            *sorted(f"never cut at: {site.place} in {site.function}" for site in never),
+        )
+        if self._open:
+            report.not_covered += (f"{self._open} cuts after as many different failures as are kept",)
+        return self._search.finish(finished=not self._open)
+
+    def _planned(self, stood: Sequence[Stood], timeouts: bool) -> Iterator[Cut]:
+        if self._cancel:
+            yield from (Cut(step) for step in self._steps(stood))
+        if timeouts:
+            inside = [each for each in stood if each.deadline]
+            yield from (Cut(step, "timeout") for step in self._steps(inside))
+
+    def _steps(self, stood: Sequence[Stood]) -> Iterator[int]:
+        seen = set[Stack]()
+        for each in stood:
+            if self._every_step or each.stack not in seen:
+                seen.add(each.stack)
+                yield each.step
+
+    def _try(self, cut: Cut) -> None:
+        """One cut; then the cleanup that followed it, cut where no cleanup was yet."""
+        result = self._search.try_(replace(self._recipe, cuts=(cut,)), look_from=cut.step)
+        self._saw(result)
+        for step in self._cleanups(result, cut):
+            if self._search.full:
+                self._open += 1
+                return
+            cuts = (cut, Cut(step, "timeout"))
+            again = self._search.try_(replace(self._recipe, cuts=cuts), look_from=step)
+            self._saw(again)
+
+    def _cleanups(self, result: Result, cut: Cut) -> Iterator[int]:
+        for each in result.stood:
+            if each.step > cut.step and each.deadline and each.stack not in self._cleaned:
+                self._cleaned.add(each.stack)
+                yield each.step
+
+    def _saw(self, result: Result) -> None:
+        self._stood.update(stood.stack for stood in result.stood)
+        self._cut.update(result.cut_stacks)

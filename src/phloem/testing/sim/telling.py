@@ -1,0 +1,98 @@
+"""The report of a failed run, for people: what failed, how to have it again, who ran when.
+
+Decides the words, and which part of a long trace is shown. Pure.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, final
+
+from .injecting import FaultPlan
+from .report import Report
+from .result import Result, TraceEvent, ending, leaves
+from .sites import is_own, scrubbed
+
+__all__ = ["Found", "preemptions", "text_of"]
+
+SHOWN: Final = 60  # lines of an interleaving, from its end: what led to the failure stands there
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=False)
+class Found:
+    """A failure, shrunk and had again."""
+
+    report: Report
+    program: str
+    result: Result  # the smallest that fails
+    failure: BaseException
+    first: Result  # as it was found
+    shrunk_in: int  # runs
+    replays: bool
+    fair: str
+    plan: FaultPlan | None
+    command: Callable[[str], str] | None
+
+
+def preemptions(schedule: tuple[int, ...]) -> int:
+    """How often a schedule does not go on with the task that ran."""
+    return sum(map(bool, schedule))
+
+
+def text_of(found: Found) -> str:
+    """The report."""
+    return "\n".join(_lines(found))
+
+
+def _lines(found: Found) -> Iterator[str]:
+    result, first, token = found.result, found.first, found.result.token
+    how = f"run {found.report.runs}" + (f" of {found.report.planned}" if found.report.planned else "")
+    yield f"{found.report.kind} of {found.program} failed in {how} ({first.strategy})"
+    yield f"failure: {ending(None, found.failure).removeprefix('raised ')}"
+    yield f"seed {result.seed}"
+    yield f"token {token}"
+    again = f"simulate({found.program.rpartition('.')[2]}, replay={token!r})"
+    yield f"again: {again if found.command is None else found.command(token)}"
+    for cut in result.cuts:
+        yield f"cut: {cut}"
+    if found.plan is not None:
+        yield f"faults planned: {found.plan}"
+        yield from (f"fault fired: {each}" for each in result.faults)
+    yield (
+        f"schedule: {preemptions(result.schedule)} preemptions in {result.steps} steps (found with "
+        f"{preemptions(first.schedule)} in {first.steps}; shrunk in {found.shrunk_in} runs)"
+    )
+    if found.fair:
+        yield f"reachable with fair batches: {found.fair}"
+    if not found.replays:
+        yield "NOT REPRODUCED: the same seed did not do the same twice; check_determinism and audit say where"
+    yield from _interleaving(result)
+    yield from _raised(found.failure)
+
+
+def _interleaving(result: Result) -> Iterator[str]:
+    told = [event for event in result.trace if event.kind != "exit"]
+    if not told:
+        return
+    left_out = len(told) - SHOWN
+    yield "interleaving:" + (f" (the last {SHOWN} of {len(told)} lines)" if left_out > 0 else "")
+    yield from (f"  {_line(event)}" for event in told[-SHOWN:])
+
+
+def _line(event: TraceEvent) -> str:
+    return str(event)
+
+
+def _raised(failure: BaseException) -> Iterator[str]:
+    """The tracebacks of what was raised, as far as they are in the program's own code."""
+    for error in leaves(failure):
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame.filename)]
+        if frames:
+            yield f"traceback of {type(error).__name__} (own code only, most recent call last):"
+            for line in traceback.format_list(frames):
+                yield scrubbed(line.rstrip("\n"))
+        for note in getattr(error, "__notes__", ()):
+            yield f"note: {scrubbed(note)}"

@@ -26,6 +26,7 @@ from . import (
     obvious_bus_cases,
     obvious_cases,
     phloem_cases,
+    simulation_cases,
     xml_cases,
 )
 from .measuring import Figure, Hops, checkpoint_seconds
@@ -46,6 +47,7 @@ NEIGHBOUR: Final = 1.5  # as with one subscription, and 0.4 for a second mailbox
 LATE: Final = 25  # ms; half of what the neighbour sleeps for each event, and room for a busy machine
 SHORT: Final = 1_280  # events a round: under 10 ms, so that some rounds fall where no neighbour runs
 SHORT_ROUNDS: Final = 20
+SIMULATED: Final = 2.0  # a simulated run over a plain one; 1.4 to 2 where it was designed
 ROUNDS: Final = 3
 
 
@@ -174,6 +176,27 @@ def events(unit: float, long: bool) -> Iterator[Figure]:
     yield Figure("  objects grown after a fifth", objects, "objects", FLAT_OBJECTS)
 
 
+def simulation(unit: float, long: bool) -> Iterator[Figure]:
+    pump, small = simulation_cases.pump(100), simulation_cases.pump(10)
+    for strategy in ("walk", "shuffle", "pct", "calm"):
+        times, seconds = simulation_cases.overhead(pump, strategy)
+        yield Figure(
+            f"a run simulated ({strategy}), over plain",
+            times,
+            "x",
+            SIMULATED,
+            note=f"{1 / seconds:,.0f} runs/s",
+        )
+    times, seconds = simulation_cases.overhead(small, "walk")
+    yield Figure("  of a tenth of the steps", times, "x", note=f"{1 / seconds:,.0f} runs/s")
+    times, seconds = simulation_cases.overhead(simulation_cases.organism, "walk")
+    yield Figure("  of an organism, 60 hops", times, "x", SIMULATED, note=f"{1 / seconds:,.0f} runs/s")
+    seconds, cancels = simulation_cases.sweep_seconds(100)
+    yield Figure("  a cancel at each step of the pump", seconds, "s", note=f"{cancels:,} cancels")
+    steps, found, left = simulation_cases.shrunk()
+    yield Figure("  preemptions left of a schedule", left, "", note=f"of {found} in {steps} steps")
+
+
 def broadcast(unit: float, long: bool) -> Iterator[Figure]:
     ours = min(phloem_cases.broadcast(10, 0.05) for _ in range(ROUNDS))
     yield Figure(
@@ -213,7 +236,7 @@ def xml(unit: float, long: bool) -> Iterator[Figure]:
 
 
 _CASES: Final = (
-    *(xml, ping_pong, conversations, lengths, mixed, memory, events),
+    *(xml, ping_pong, conversations, lengths, mixed, memory, events, simulation),
     *(broadcast, delay, limit, start, batch),
 )
 CASES: Final[Mapping[str, Callable[[float, bool], Iterator[Figure]]]] = MappingProxyType(

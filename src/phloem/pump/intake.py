@@ -132,8 +132,8 @@ class Intake:
         """Take nobody in any more; who waits for a seat or a thread is told so."""
         if not self.closed:
             self.closed = True
-            self._seats.close()
-            self._slot.close()
+            for end in (self._put_seat, self._seats, self._give_slot, self._slot):
+                end.close()
             self._thinned.set()
 
     async def read(self, data: bytes | str, *, may_wait: bool) -> tuple[Element, tuple[Mend, ...]]:

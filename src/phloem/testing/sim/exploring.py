@@ -1,7 +1,7 @@
 """``explore``: many schedules of one program, until one fails.
 
-Decides which run has which seed and strategy. The first run goes on with each task as long as it can, and
-so measures the program.
+Decides which run has which seed and strategy. ``pct`` expects the program to be as long as it was at its
+longest so far.
 """
 
 from __future__ import annotations

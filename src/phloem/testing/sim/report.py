@@ -40,7 +40,7 @@ class Report:
     not_covered: tuple[str, ...] = ()
     finished: bool = False
     seconds: float = 0.0
-    longest: int = 0  # steps of the longest run
+    longest: int = 0  # choices of the longest run
     _digests: set[str] = field(default_factory=set[str], repr=False)
     _sometimes: dict[str, bool] = field(default_factory=dict[str, bool], repr=False)
     _stood: set[Site] = field(default_factory=set[Site], repr=False)
@@ -75,7 +75,7 @@ class Report:
         """Count one run."""
         self.runs += 1
         self.steps += result.steps
-        self.longest = max(self.longest, result.steps)
+        self.longest = max(self.longest, len(result.schedule))
         self.faults_fired += len(result.faults)
         self._digests.add(result.digest)
         for name, true in result.sometimes.items():

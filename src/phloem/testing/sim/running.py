@@ -287,7 +287,7 @@ class _Runner:
         rows = [(step, 0, TraceEvent(step, kind, _line(text))) for step, kind, text in scheduler.log]
         rows += [(step, 1, TraceEvent(step, "switch", text)) for step, text in scheduler.looker.switches]
         rows.sort(key=lambda row: row[:2])
-        end = ending(self._value, failure)
+        end = ending(self._value, failure).split("\n", 1)[0]
         return Trace([*(row[2] for row in rows), TraceEvent(scheduler.steps, "end", _line(end))])
 
 

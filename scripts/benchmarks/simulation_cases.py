@@ -16,7 +16,8 @@ import trio.testing
 from phloem import OrganismConfig, open_organism
 from phloem.errors import ScheduleFailure
 from phloem.testing import explore, simulate, sweep
-from phloem.testing.sim.running import Settings, quiet_collector, recipe_of, run
+from phloem.testing.sim.collecting import quiet_collector
+from phloem.testing.sim.running import Settings, recipe_of, run
 
 from .payloads import Ball
 from .phloem_cases import players

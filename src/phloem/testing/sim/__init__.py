@@ -3,7 +3,9 @@
 Stands on its own: of phloem it imports errors only, and it works on code that has never heard of it.
 """
 
+from .auditing import RealCall, audit
 from .context import Run, current_run, sometimes
+from .determinism import check_determinism
 from .exhausting import exhaust
 from .exploring import explore
 from .injecting import (
@@ -32,6 +34,7 @@ __all__ = [
     "InjectedFault",
     "Injector",
     "Point",
+    "RealCall",
     "Report",
     "Result",
     "Run",
@@ -39,6 +42,8 @@ __all__ = [
     "Strategy",
     "Trace",
     "TraceEvent",
+    "audit",
+    "check_determinism",
     "current_run",
     "exhaust",
     "explore",

@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import gc
 import math
+import sys
 import warnings
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
@@ -20,12 +21,13 @@ import trio.testing
 
 from phloem.errors import InvalidToken, NotSimulated, ResourceLeft, SimulationError
 
+from .collecting import quiet_collector
 from .context import Run, enter_run
 from .injecting import FaultKind, FaultPlan, FiredFault, Injector
 from .leftovers import Generators, Made
 from .result import Result, Trace, TraceEvent, digest_of, ending, leaves
 from .scheduling import Ended, Scheduler, Watch
-from .seam import forget, scheduled_by
+from .seam import check_seam, forget, scheduled_by
 from .sites import scrubbed
 from .strategies import LENGTH, Replay, chooser_for, concrete
 from .tokens import Recipe, decode, encode
@@ -57,6 +59,10 @@ class Settings:
     max_steps: int = MAX_STEPS
     look_from: float = math.inf  # the step from which on to look closely: slower, and the same digest
 
+    def __post_init__(self) -> None:
+        if self.max_steps < 1:
+            raise ValueError(f"max_steps: found {self.max_steps}, expected 1 or more")
+
 
 def simulate(
     main: Main,
@@ -80,6 +86,7 @@ def simulate(
     """
     recipe = decode(replay) if replay is not None else recipe_of(seed, strategy, resources=resources)
     settings = Settings(faults, max_steps, look_from=0)
+    check_seam()
     with quiet_collector():
         return run(main, recipe, settings)
 
@@ -103,28 +110,6 @@ def run(
     ``watch`` sees each choice; ``follow`` has who is to run at each step, as far as it can.
     """
     return _Runner(main, recipe, settings, watch, follow).run()
-
-
-@contextmanager
-def quiet_collector() -> Iterator[Callable[[], None]]:
-    """The cyclic garbage collector off; gives what collects the runs' garbage, cheaply, between them."""
-    enabled, frozen = gc.isenabled(), gc.get_freeze_count()
-    gc.disable()
-    if not frozen:
-        gc.freeze()  # what was there before is looked at no more
-    try:
-        yield _collect
-    finally:
-        if not frozen:
-            gc.unfreeze()
-        if enabled:
-            gc.enable()
-
-
-def _collect() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # told as a failure already, if it is one
-        gc.collect()
 
 
 @final
@@ -159,6 +144,7 @@ class _Runner:
         self._value: Any = None
         self._failure: BaseException | None = None
         self._left: list[str] = []
+        self._crashed = False
 
     def _make_injector(self) -> Injector | None:
         recipe, plan = self._recipe, self._settings.plan
@@ -186,11 +172,15 @@ class _Runner:
             try:
                 trio.run(self._program, clock=self._clock, instruments=[scheduler])
             except trio.TrioInternalError as error:
+                self._crashed = True
                 if not isinstance(error.__cause__, Ended):
                     self._failure = error
-                self._bury()
             except Exception as error:  # noqa: BLE001 - of a system task, which Trio tells at its end
                 self._failure = error
+            finally:
+                scheduler.leave_world()
+        if self._crashed:
+            self._bury()
         return self._result()
 
     async def _program(self) -> None:
@@ -209,8 +199,8 @@ class _Runner:
                     scheduler.begin(task, name_of(self._main))
                     self._value = await self._main()
             except BaseException as error:  # noqa: ASYNC103 - whatever it is, it is the program's failure
-                if any(isinstance(each, KeyboardInterrupt) for each in leaves(error)):
-                    raise  # the user's own
+                if self._crashed or any(isinstance(each, KeyboardInterrupt) for each in leaves(error)):
+                    raise  # what ends a coroutine that nobody runs any more; the user's own Ctrl-C
                 self._failure = error
             scheduler.finish()
             self._left = list(self._leftovers())
@@ -227,16 +217,26 @@ class _Runner:
             yield from self._made.left()
 
     def _bury(self) -> None:
-        """After an end by force: let go of the coroutines now, whatever they raise about it."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for task in self._scheduler.live:
-                forget(task)
-            for task in list(self._scheduler.live):
-                try:
-                    task.coro.close()
-                except BaseException as error:  # noqa: BLE001 - a cleanup that awaits, or fails; told as a leftover
-                    self._scheduler.note("end", f"{task.name} could not be ended: {type(error).__name__}")
+        """After an end by force: let go of the coroutines now, whatever they raise about it.
+
+        One that catches even this (``except BaseException`` in a loop) is told by nobody: the interpreter
+        would complain wherever it happens to be collected.
+        """
+        scheduler, hook = self._scheduler, sys.unraisablehook
+        sys.unraisablehook = lambda _: None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for task in scheduler.live:
+                    forget(task)
+                for coroutine in [task.coro for task in scheduler.live]:
+                    if (error := _ended(coroutine)) is not None:
+                        scheduler.note("end", f"{coroutine.__qualname__} could not be ended: {error}")
+                del coroutine
+                scheduler.let_go()
+                gc.collect()
+        finally:
+            sys.unraisablehook = hook
 
     def _result(self) -> Result:
         scheduler, recipe, injector = self._scheduler, self._recipe, self._injector
@@ -298,6 +298,15 @@ def name_of(main: Main) -> str:
         function = function.func
     name = getattr(function, "__qualname__", type(function).__name__)
     return f"{getattr(function, '__module__', '?')}.{name}"
+
+
+def _ended(coroutine: Coroutine[Any, Any, Any]) -> str | None:
+    """Have it end; the kind of error if it does not, or not well: a cleanup that awaits, or fails."""
+    try:
+        coroutine.close()
+    except BaseException as error:  # noqa: BLE001 - whatever: nobody else is told
+        return type(error).__name__
+    return None
 
 
 def _line(text: str) -> str:

@@ -71,6 +71,8 @@ class Scheduler(trio.abc.Instrument):
         self.leave_world: Callable[[], object] = list  # called before an end by force
         self.live: dict[Task, None] = {}
         self.started = False
+        self.over = False  # what runs now is Trio's own ending, and what the program has left to it
+        self.steps_after = 0
         self.steps = 0  # of any task, from the first of the program
         self.choices: list[int] = []
         self.order = array("I")  # who ran, by the order in which tasks began
@@ -110,7 +112,7 @@ class Scheduler(trio.abc.Instrument):
 
     def finish(self) -> None:
         """The program is over; what runs now is Trio's own ending."""
-        self.started, self._rare = False, True
+        self.started, self._rare, self.over = False, True, True
 
     # -- tasks ----------------------------------------------------------------------------------
 
@@ -153,6 +155,8 @@ class Scheduler(trio.abc.Instrument):
                 self._empty = 0
                 self._look_at_clock()
             if not self.started:
+                if self.over:
+                    self._after_the_program(count)
                 return
             self._rare = self._batches
             if self._batches:
@@ -255,12 +259,25 @@ class Scheduler(trio.abc.Instrument):
     def _idle(self) -> None:
         self._empty += 1
         self._rare = True
-        if self._empty <= EMPTY or not self._stop_when_idle or not self.started:
+        if self._empty <= EMPTY or not self._stop_when_idle or not (self.started or self.over):
             return
         if trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf:
             self._empty = 0
-            blocked = [self.describe(task) for task in self.program_tasks()]
+            tasks = self.program_tasks() if self.started else [task for task in self.live if stack_of(task)]
+            blocked = [self.describe(task) for task in tasks]
             self._give_up(Deadlock(blocked))
+
+    def _after_the_program(self, count: int) -> None:
+        self.steps_after += count
+        if self.steps_after % LAST_STEPS < count:
+            text = f"found a system task, or an async generator, that goes on {self.steps_after} steps after"
+            self._give_up(Livelock(f"livelock: {text} the program's end, expected an end to it"))
+
+    def let_go(self) -> None:
+        """Keep no task: the run is gone."""
+        self.live.clear()
+        self._ordinals.clear()
+        self._stock, self._main, self._last, self.scope = frozenset(), None, None, None
 
     def program_tasks(self) -> list[Task]:
         """The live tasks that are the program's; once it is over, those it has left behind."""
@@ -294,7 +311,7 @@ class Scheduler(trio.abc.Instrument):
             if self.scope is not None:
                 self.scope.cancel(reason="the simulation gives up")
         elif self._given_up == 2:
-            for task in self.program_tasks():
+            for task in self.live:
                 take_shields(task)
         else:
             self.leave_world()  # Trio's own way out must find things real

@@ -55,7 +55,7 @@ Start = Callable[[Callable[[], Any], Deliver], None]  # what a thread is to do, 
 NEEDED: Final = (
     (_run, ("_ALLOW_DETERMINISTIC_SCHEDULING", "_r", "GLOBAL_RUN_CONTEXT")),
     (_cache, ("THREAD_CACHE",)),
-    (_threads, ("_send_message_to_trio", "RunSync")),
+    (_threads, ("_send_message_to_trio", "RunSync", "PARENT_TASK_DATA")),
 )
 
 
@@ -101,14 +101,36 @@ class _Cache:
     """Stands in for Trio's cache of worker threads, which every name of ``start_thread_soon`` asks."""
 
     def __init__(self, start: Start) -> None:
-        self._start, self._thread, self._stock = start, threading.get_ident(), _cache.THREAD_CACHE
+        self._start, self._thread, self._stock = start, get_ident(), cast("Any", _cache.THREAD_CACHE)
+        self._send = cast("Any", _threads._send_message_to_trio)
+        self.working = False
 
-    def start_thread_soon(self, fn: Any, deliver: Any, name: str | None = None) -> None:
+    def start_thread_soon(self, fn: Callable[[], Any], deliver: Deliver, name: str | None = None) -> None:
         """As Trio's own, which it is for the jobs of other threads."""
-        if threading.get_ident() == self._thread:
-            self._start(fn, deliver)
-        else:
+        if get_ident() != self._thread:
             self._stock.start_thread_soon(fn, deliver, name)
+            return
+
+        def job() -> Any:
+            self.working = True
+            try:
+                return fn()
+            finally:
+                self.working = False
+
+        self._start(job, deliver)
+
+    def send_message(self, token: trio.lowlevel.TrioToken | None, message: Any) -> Any:
+        """What ``from_thread`` asks of Trio: done at once for a job of ours, and by Trio for all others."""
+        stranger = get_ident() != self._thread or not self.working
+        if stranger or (token is None and not hasattr(_threads.PARENT_TASK_DATA, "token")):
+            return self._send(token, message)
+        if isinstance(message, _threads.RunSync):
+            return cast("Any", message).unprotected_fn()
+        raise NotSimulated(
+            "found trio.from_thread.run in a simulated thread, which runs inline and cannot wait; "
+            "expected trio.from_thread.run_sync, or the work done by the task that awaits the thread"
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stock, name)
@@ -121,26 +143,15 @@ def jobs_started_by(start: Start) -> Iterator[None]:
     Limiters, cancellation and results stay Trio's own. A job may call ``from_thread.run_sync``, which is
     then a plain call; ``from_thread.run`` cannot be had without a thread, and says so.
     """
-    thread = threading.get_ident()
-    stock_cache, stock_send = _cache.THREAD_CACHE, _threads._send_message_to_trio
-
-    def send_message_to_trio(trio_token: Any, message: Any) -> Any:
-        if threading.get_ident() != thread or not hasattr(_threads.PARENT_TASK_DATA, "token"):
-            return stock_send(trio_token, message)  # another thread's, or a misuse, which Trio tells
-        if isinstance(message, _threads.RunSync):
-            return message.unprotected_fn()
-        raise NotSimulated(
-            "found trio.from_thread.run in a simulated thread, which runs inline and cannot wait; "
-            "expected trio.from_thread.run_sync, or the work done by the task that awaits the thread"
-        )
-
-    _set(_cache, "THREAD_CACHE", _Cache(start))
-    _set(_threads, "_send_message_to_trio", send_message_to_trio)
+    before = _cache.THREAD_CACHE, _threads._send_message_to_trio
+    ours = _Cache(start)
+    _set(_cache, "THREAD_CACHE", ours)
+    _set(_threads, "_send_message_to_trio", ours.send_message)
     try:
         yield
     finally:
-        _set(_cache, "THREAD_CACHE", stock_cache)
-        _set(_threads, "_send_message_to_trio", stock_send)
+        _set(_cache, "THREAD_CACHE", before[0])
+        _set(_threads, "_send_message_to_trio", before[1])
 
 
 def innermost_deadline(task: Task) -> trio.CancelScope | None:
@@ -172,36 +183,42 @@ def forget(task: Task) -> None:
 def check_seam() -> None:
     """Have six tasks run in one chosen order, and a job run inline. Raises SimulationUnsupported.
 
-    Takes well under a millisecond; whoever is about to simulate calls it once.
+    Takes about a millisecond; whoever is about to simulate calls it once. Raises NotSimulated within a run.
     """
+    if trio.lowlevel.in_trio_run():
+        raise NotSimulated(
+            "found a simulation within a Trio run; expected it outside, since it runs Trio itself"
+        )
     missing = [
         f"{module.__name__}.{name}" for module, names in NEEDED for name in names if not hasattr(module, name)
     ]
     if missing:
         raise _unsupported(f"without {', '.join(missing)}")
+    if trio.lowlevel.in_trio_run():
+        raise NotSimulated("found a simulation within a Trio run; expected it outside, since it runs Trio itself")
+    missing = trio.run(_missing)
+    if missing:
+        raise _unsupported(f"without {', '.join(missing)}")
     wanted, ran = [3, 0, 5, 1, 4, 2], list[int]()
     inline: list[bool] = []
-    deadlines: list[bool] = []
 
     async def step(number: int) -> None:
         await trio.lowlevel.checkpoint()
         ran.append(number)
 
     async def main() -> None:
-        with trio.CancelScope(deadline=trio.current_time() + 9) as scope:  # noqa: ASYNC100 - to be found
-            deadlines.append(innermost_deadline(trio.lowlevel.current_task()) is scope)
         async with trio.open_nursery() as nursery:
             for number in range(6):
                 nursery.start_soon(step, number, name=str(number))
         here = get_ident()
         inline.append(await trio.to_thread.run_sync(get_ident) == here)
+        inline.append(await trio.to_thread.run_sync(trio.from_thread.run_sync, get_ident) == here)
 
     def pick(batch: list[Task], runq: deque[Task]) -> None:
         """One task a tick: the one whose turn it is, if it can run; whoever is oldest otherwise."""
         names = [task.name for task in batch]
-        index = (
-            names.index(str(wanted[len(ran)])) if set(names) == set(map(str, set(wanted) - set(ran))) else 0
-        )
+        left = wanted[len(ran) :]
+        index = names.index(str(left[0])) if left and set(names) == set(map(str, left)) else 0
         if batch:
             chosen = batch.pop(index)
             runq.extend(batch)
@@ -213,16 +230,34 @@ def check_seam() -> None:
     with scheduled_by(pick), jobs_started_by(start):
         try:
             trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-        except (trio.TrioInternalError, AttributeError) as error:
+        except (trio.TrioInternalError, AttributeError, RuntimeError) as error:
             raise _unsupported(
                 f"whose scheduler fails under the hook: {error.__cause__ or error!r}"
             ) from error
     if ran != wanted:
         raise _unsupported(f"which ran six tasks in the order {ran} where {wanted} was chosen")
-    if inline != [True]:
+    if inline != [True, True]:
         raise _unsupported("which ran a worker's job in a thread of its own")
-    if deadlines != [True]:
-        raise _unsupported("whose cancel scopes cannot be found from a task")
+
+
+async def _missing() -> list[str]:
+    """What cannot be had of a run, of its tasks, scopes and nurseries."""
+    task = trio.lowlevel.current_task()
+    found = list[str]()
+    if not isinstance(getattr(getattr(_run.GLOBAL_RUN_CONTEXT, "runner", None), "runq", None), deque):
+        found.append("a run's queue")
+    async with trio.open_nursery() as nursery:
+        if not hasattr(getattr(nursery, "_children", None), "clear"):
+            found.append("a nursery's children")
+    with trio.CancelScope(deadline=trio.current_time() + 9) as scope:
+        try:
+            near = innermost_deadline(task)
+        except AttributeError:
+            near = None
+        if near is not scope:
+            found.append("a task's cancel scopes")
+        await trio.lowlevel.checkpoint()
+    return found
 
 
 def _unsupported(found: str) -> SimulationUnsupported:
@@ -230,10 +265,6 @@ def _unsupported(found: str) -> SimulationUnsupported:
         f"found Trio {trio.__version__}, {found}; expected one of the versions that phloem allows "
         "(the scheduler's private names have moved: please report it)"
     )
-
-
-def _private(name: str) -> Any:
-    return getattr(_threads, name)
 
 
 def _set(module: Any, name: str, value: object) -> None:

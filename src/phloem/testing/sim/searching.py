@@ -18,11 +18,12 @@ import trio
 
 from phloem.errors import NeverReached, ResourceLeft, ScheduleFailure
 
+from .collecting import quiet_collector
 from .coverage import unreached
 from .reordering import joined_orders
 from .report import Report
 from .result import Result, leaves
-from .running import Check, Main, Settings, name_of, quiet_collector, run
+from .running import Check, Main, Settings, name_of, run
 from .scheduling import Watch
 from .seam import check_seam
 from .shrinking import TRIES, fewer, shrink_schedule

@@ -8,6 +8,7 @@ turn). All chance comes from the seed. Called by ``scheduling``.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Hashable, Sequence
 from enum import StrEnum
 from hashlib import blake2b
@@ -18,6 +19,7 @@ __all__ = ["STREAK", "Chooser", "Replay", "Strategy", "chooser_for", "concrete",
 STREAK: Final = 64  # steps in a row; a task that spins until another has run would else do so for ever
 TURNS: Final = 1_024  # steps in which a group may hand the turn round among itself: no start-up takes as many
 DEPTHS: Final = (2, 3, 4, 5)  # bugs of more than five ordering constraints were not met in practice
+_TOLD: Final = re.compile(r"pct([1-9][0-9]?)?(?:@([0-9]{1,9}))?")  # beyond these, nobody measures or waits
 LENGTH: Final = 250  # steps, where nobody has measured the program yet
 
 
@@ -67,11 +69,10 @@ def concrete(name: str, number: int, length: int) -> str:
         name = _PORTFOLIO[number % len(_PORTFOLIO)]
     if name in (Strategy.CALM, Strategy.SHUFFLE, Strategy.WALK):
         return name
-    kind, _, steps = name.partition("@")
-    if kind == Strategy.PCT:
-        kind = f"pct{DEPTHS[number % len(DEPTHS)]}"
-    depth = kind.removeprefix("pct")
-    if kind.startswith("pct") and depth.isdecimal() and int(depth) >= 1 and (not steps or steps.isdecimal()):
+    told = _TOLD.fullmatch(name)
+    if told is not None:
+        depth, steps = told.groups()
+        depth = depth or DEPTHS[number % len(DEPTHS)]
         return f"pct{int(depth)}@{int(steps) if steps else max(length, 1)}"
     names = ", ".join(Strategy)
     raise ValueError(f"strategy: found {name!r}, expected one of {names}, or a depth as in pct3 or pct3@500")
@@ -114,9 +115,12 @@ class _Pct:
     """
 
     def __init__(self, chance: random.Random, depth: int, steps: int) -> None:
-        self._changes = sorted((int(chance.random() * steps) for _ in range(depth - 1)), reverse=True)
+        # Which change goes below which is drawn as well, as the paper has it: were a later one always below
+        # an earlier one, tasks that wait for each other in turn would need more changes than there are.
+        drawn = ((int(chance.random() * steps), -float(rank)) for rank in range(depth - 1))
+        self._changes = sorted(drawn, reverse=True)
         self._priorities = _Priorities(chance.random)
-        self._lowest = 0.0
+        self._lowest = -float(depth)
         self._step = 0
         self._last: Hashable = None
         self._streak = 0
@@ -124,32 +128,32 @@ class _Pct:
     def choose(self, batch: Sequence[Hashable], base: int) -> int:
         best = max(batch, key=self._priorities.__getitem__)
         self._step += 1
-        if self._changes and self._step > self._changes[-1]:
-            self._changes.pop()
-            best = self._demote(best, batch)
+        if self._changes and self._step > self._changes[-1][0]:
+            best = self._change(best, self._changes.pop()[1], batch)
         self._streak = self._streak + 1 if best is self._last else 1
         if self._streak > STREAK or self._step % TURNS == 0:
-            best = self._demote(best, batch)
+            self._lowest -= 1.0
+            best = self._change(best, self._lowest, batch)
             self._streak = 1
         self._last = best
         return batch.index(best)
 
-    def _demote(self, task: Hashable, batch: Sequence[Hashable]) -> Hashable:
-        self._lowest -= 1.0
-        self._priorities[task] = self._lowest
+    def _change(self, task: Hashable, priority: float, batch: Sequence[Hashable]) -> Hashable:
+        self._priorities[task] = priority
         return max(batch, key=self._priorities.__getitem__)
 
 
+@final
 class _Priorities(dict[Hashable, float]):
-    """A task's priority, drawn when it is first asked for: tasks are asked for in the order of their age."""
+    """Of each task that was ever asked for; drawn when it first is."""
 
     def __init__(self, draw: Callable[[], float]) -> None:
         super().__init__()
         self._draw = draw
 
     def __missing__(self, task: Hashable) -> float:
-        priority = self[task] = 1.0 + self._draw()
-        return priority
+        drawn = self[task] = 1.0 + self._draw()
+        return drawn
 
 
 @final

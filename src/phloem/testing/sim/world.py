@@ -14,11 +14,14 @@ import random
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.process import BaseProcess
+from threading import get_ident
 from typing import Any, Final, NoReturn, cast, final
 
 import outcome
@@ -34,7 +37,13 @@ from .strategies import stream
 __all__ = ["Threads", "world_of"]
 
 NANO: Final = 1_000_000_000
+WALL_CLOCKS: Final = frozenset(getattr(time, name, None) for name in ("CLOCK_REALTIME", "CLOCK_TAI"))
 SHORTEST, DECADES = 1e-5, 4  # of a thread's job, in virtual seconds: 10 µs, and up to 10 ** 4 times as long
+
+_LOOK_UPS: Final = (
+    "getaddrinfo", "getnameinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getfqdn",
+)  # fmt: skip
+_PROCESSES: Final = ("fork", "forkpty", "posix_spawn", "posix_spawnp", "system")
 
 
 @final
@@ -76,14 +85,20 @@ class Threads:
 
 
 @contextmanager
-def world_of(seed: int, clock: trio.testing.MockClock, threads: Threads) -> Iterator[None]:
+def world_of(seed: int, mock: trio.testing.MockClock, threads: Threads) -> Iterator[None]:
     """The simulated world, from here to the end of the block. Within a Trio run."""
     chance = stream(seed, "random")
     bits = stream(seed, "urandom").getrandbits
-    now = clock.current_time
+    now = mock.current_time
+    localtime, gmtime, ctime = time.localtime, time.gmtime, time.ctime
+    asctime, strftime, clock_gettime = time.asctime, time.strftime, getattr(time, "clock_gettime", None)
 
     def wall() -> float:
         return EPOCH + now()
+
+    def clock(clk_id: int, /) -> float:
+        cast("Any", clock_gettime)(clk_id)  # refuses what is no clock
+        return wall() if clk_id in WALL_CLOCKS else now()
 
     def urandom(size: int, /) -> bytes:
         return bits(8 * size).to_bytes(size, "big") if size else b""
@@ -94,6 +109,11 @@ def world_of(seed: int, clock: trio.testing.MockClock, threads: Threads) -> Iter
     def node_uuid(node: int | None = None, clock_seq: int | None = None) -> uuid.UUID:
         return uuid.UUID(int=bits(128), version=1)
 
+    sockets = _Refused("a real socket", "trio.testing.memory_stream_pair")
+    names = _Refused("a look-up of a host's name", "an address the scenario knows")
+    processes = _Refused("a subprocess", "a task that plays it")
+    signals = _Refused("a signal handler", "a call of what the handler would call")
+    real_threads = _Refused("a real thread", "trio.to_thread.run_sync")
     changes: list[tuple[Any, str, Any]] = [
         (time, "time", wall),
         (time, "time_ns", lambda: int(wall() * NANO)),
@@ -101,33 +121,49 @@ def world_of(seed: int, clock: trio.testing.MockClock, threads: Threads) -> Iter
         (time, "monotonic_ns", lambda: int(now() * NANO)),
         (time, "perf_counter", now),
         (time, "perf_counter_ns", lambda: int(now() * NANO)),
+        (time, "process_time", now),  # as much of it as of any other: a step takes none
+        (time, "process_time_ns", lambda: int(now() * NANO)),
+        (time, "thread_time", now),
+        (time, "thread_time_ns", lambda: int(now() * NANO)),
+        (time, "clock_gettime", clock),
+        (time, "clock_gettime_ns", lambda clk_id, /: int(clock(clk_id) * NANO)),
+        (time, "localtime", lambda secs=None, /: localtime(wall() if secs is None else secs)),
+        (time, "gmtime", lambda secs=None, /: gmtime(wall() if secs is None else secs)),
+        (time, "ctime", lambda secs=None, /: ctime(wall() if secs is None else secs)),
+        (time, "asctime", lambda *t: asctime(*(t or (localtime(wall()),)))),
+        (time, "strftime", lambda format, /, *t: strftime(format, *(t or (localtime(wall()),)))),
         (time, "sleep", threads.sleep),
         (os, "urandom", urandom),
+        (os, "getrandom", lambda size, flags=0: urandom(size)),
         (random, "_urandom", urandom),
+        (random, "seed", lambda a=None, version=2: seeded(_shared(), a, version)),  # bound long ago
         (random.Random, "seed", seeded),
         (uuid, "uuid1", node_uuid),
-        (socket.socket, "__init__", _refusing("a real socket", "trio.testing.memory_stream_pair")),
-        (socket, "getaddrinfo", _refusing("a look-up of a host's name", "an address the scenario knows")),
-        (subprocess.Popen, "__init__", _refusing("a subprocess", "a task that plays it")),
-        (os, "fork", _refusing("os.fork", "a task")),
-        (signal, "signal", _refusing("a signal handler", "a call of what the handler would call")),
-        (threading.Thread, "start", _refusing("a real thread", "trio.to_thread.run_sync")),
-        (_thread, "start_new_thread", _refusing("a real thread", "trio.to_thread.run_sync")),
+        (tempfile, "_name_sequence", None),  # the generator of names, kept from before; a new one is seeded
+        (socket.socket, "__init__", sockets),
+        (socket, "socketpair", sockets),
+        *((socket, name, names) for name in _LOOK_UPS),
+        (subprocess.Popen, "__init__", processes),
+        (BaseProcess, "start", processes),
+        *((os, name, processes) for name in _PROCESSES),
+        *((signal, name, signals) for name in ("signal", "alarm", "setitimer", "set_wakeup_fd")),
+        (threading.Thread, "start", real_threads),
+        (_thread, "start_new_thread", real_threads),
     ]  # fmt: skip
-    state = random.getstate()
-    before = [(holder, name, holder.__dict__[name]) for holder, name, _ in changes if name in holder.__dict__]
-    missing = [(holder, name) for holder, name, _ in changes if name not in holder.__dict__]
+    with suppress(FileNotFoundError):
+        tempfile.gettempdir()  # found once a process, by drawing names: not by the first run of many
+    state, thread = random.getstate(), get_ident()
+    changes = [each for each in changes if each[1] in each[0].__dict__]  # no platform has them all
+    before = [(holder, name, holder.__dict__[name]) for holder, name, _ in changes]
     _seed(_shared(), chance.getrandbits(64))
-    for holder, name, value in changes:
-        setattr(holder, name, value)
+    for (holder, name, ours), (_, _, stock) in zip(changes, before, strict=True):
+        setattr(holder, name, _only_in(thread, ours, stock) if callable(ours) else ours)
     try:
         with jobs_started_by(threads.start):
             yield
     finally:
         for holder, name, value in before:
             setattr(holder, name, value)
-        for holder, name in missing:
-            delattr(holder, name)
         random.setstate(state)
 
 
@@ -139,8 +175,22 @@ def _shared() -> random.Random:
     return cast("random.Random", cast("Any", random.random).__self__)
 
 
-def _refusing(found: str, expected: str) -> Callable[..., NoReturn]:
-    def refuse(*_: object, **__: object) -> NoReturn:
-        raise NotSimulated(f"found {found} within a simulation; expected {expected}")
+def _only_in(thread: int, ours: Callable[..., Any], stock: Callable[..., Any]) -> Callable[..., Any]:
+    def seeded(*args: Any, **kwargs: Any) -> Any:
+        return (ours if get_ident() == thread else stock)(*args, **kwargs)
 
-    return refuse
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        # The program, that is: Trio's loop, when it breaks, ends with signals and sockets that are real.
+        ours_here = get_ident() == thread and trio.lowlevel.in_trio_task()
+        return (ours if ours_here else stock)(*args, **kwargs)
+
+    return refuse if isinstance(ours, _Refused) else seeded
+
+
+@final
+class _Refused:
+    def __init__(self, found: str, expected: str) -> None:
+        self._text = f"found {found} within a simulation; expected {expected}"
+
+    def __call__(self, *_: object, **__: object) -> NoReturn:
+        raise NotSimulated(self._text)

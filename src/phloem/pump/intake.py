@@ -132,7 +132,8 @@ class Intake:
         """Take nobody in any more; who waits for a seat or a thread is told so."""
         if not self.closed:
             self.closed = True
-            for end in (self._put_seat, self._seats, self._give_slot, self._slot):
+            # Who waits is told by the end he waits at; the other one closed first would tell him "no more comes".
+            for end in (self._seats, self._put_seat, self._slot, self._give_slot):
                 end.close()
             self._thinned.set()
 

@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from . import faults
+    from .confluence import assert_confluent
+    from .invariants import Violation, check_pump, open_watched_organism
+    from .organisms import open_simulated_organism
     from .sim import (
         Cut,
         FaultPlan,
+        HeldRun,
+        RealCall,
         Report,
         Result,
         Run,
@@ -32,34 +37,44 @@ if TYPE_CHECKING:
 __all__ = [
     "Cut",
     "FaultPlan",
+    "HeldRun",
+    "RealCall",
     "Report",
     "Result",
     "Run",
     "Strategy",
+    "Violation",
+    "assert_confluent",
     "audit",
     "check_determinism",
+    "check_pump",
     "current_run",
     "exhaust",
     "explore",
     "faults",
+    "open_simulated_organism",
+    "open_watched_organism",
     "simulate",
     "sometimes",
     "sweep",
 ]
 
-_ELSEWHERE: Final = MappingProxyType(
+_ELSEWHERE: Final = MappingProxyType(  # what knows of organisms; all else is in ``sim``
     {
-        "faults": ".faults",
+        "Violation": ".invariants",
+        "assert_confluent": ".confluence",
+        "check_pump": ".invariants",
+        "open_simulated_organism": ".organisms",
+        "open_watched_organism": ".invariants",
     }
 )
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ELSEWHERE:
-        module = import_module(_ELSEWHERE[name], __name__)
-        return module if _ELSEWHERE[name] == f".{name}" else getattr(module, name)
+    if name == "faults":
+        return import_module(".faults", __name__)
     if name in __all__:
-        return getattr(import_module(".sim", __name__), name)
+        return getattr(import_module(_ELSEWHERE.get(name, ".sim"), __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

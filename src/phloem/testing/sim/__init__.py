@@ -8,6 +8,7 @@ from .context import Run, current_run, sometimes
 from .determinism import check_determinism
 from .exhausting import exhaust
 from .exploring import explore
+from .holding import HeldRun
 from .injecting import (
     FaultKind,
     FaultPlan,
@@ -30,6 +31,7 @@ __all__ = [
     "FaultKind",
     "FaultPlan",
     "FiredFault",
+    "HeldRun",
     "InjectedBaseException",
     "InjectedFault",
     "Injector",

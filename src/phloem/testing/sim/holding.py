@@ -9,9 +9,8 @@ other simulated run. Called from plain functions, never from within Trio.
 from __future__ import annotations
 
 import math
-import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, final
@@ -22,14 +21,16 @@ import trio.testing
 
 from phloem.errors import Deadlock, NotSimulated, ResourceLeft, SimulationError
 
+from .burying import bury
 from .collecting import quiet_collector
 from .context import Run, enter_run
 from .injecting import FaultPlan, Injector
+from .jobs import Held, Job
 from .leftovers import Generators, Made
-from .result import digest_of, leaves
+from .result import digest_of
 from .running import MAX_STEPS, recipe_of
 from .scheduling import Ended, Scheduler
-from .seam import check_seam, forget, scheduled_by
+from .seam import check_seam, scheduled_by
 from .strategies import chooser_for, stream
 from .world import Threads, world_of
 
@@ -38,7 +39,6 @@ __all__ = ["HeldRun"]
 T = TypeVar("T")
 Task = trio.lowlevel.Task
 ENDS: Final = "the held run ends"
-CLOSINGS: Final = 100  # of one coroutine: each nursery that it is in may await once more
 
 
 @final
@@ -81,11 +81,12 @@ class HeldRun:
         self._context = Run(seed, injector, self._scheduler.note)
         self._clock = trio.testing.MockClock()  # it never jumps by itself
         self._threads = Threads(seed, self._clock)
-        self._made, self._generators = Made(), Generators()
+        self._made, self._generators, self._watching = Made(), Generators(), ExitStack()
         self._ticks: deque[Callable[[], object]] = deque()
-        self._ask, self._asked = trio.open_memory_channel[_Job](math.inf)  # as many as there are calls
+        self._ask: trio.MemorySendChannel[Job]
+        self._asked: trio.MemoryReceiveChannel[Job]
         self._scope = trio.CancelScope()
-        self._held: list[_Held] = []
+        self._held: list[Held] = []
         self._failed: deque[BaseException] = deque()
         self._left: list[str] = []
         self._drives = 0
@@ -117,7 +118,7 @@ class HeldRun:
 
     def enter(self, context: AbstractAsyncContextManager[T]) -> T:
         """What ``async with context as …`` gives; a task of its own holds it until it is left. As ``do``."""
-        held = _Held(context)
+        held = Held(context)
         job = held.job = self._begin(held.hold, (), f"holder of {type(context).__name__}")
         self._until(lambda: held.entered or job.result is not None)
         if job.result is not None:
@@ -178,6 +179,7 @@ class HeldRun:
         if trio.lowlevel.in_trio_run():
             raise NotSimulated("found HeldRun within a Trio run; expected a plain function around it")
         check_seam()
+        self._ask, self._asked = trio.open_memory_channel[Job](math.inf)  # as many as there are calls
         trio.lowlevel.start_guest_run(
             self._program,
             run_sync_soon_threadsafe=self._ticks.append,
@@ -185,6 +187,8 @@ class HeldRun:
             clock=self._clock,
             instruments=[self._scheduler],
         )
+        if self._resources:
+            self._watching.enter_context(self._made.watching())
         self._drive(lambda: False)
         return self
 
@@ -195,10 +199,11 @@ class HeldRun:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            while error is None and self._held and self._end is None:
+            while error is None and self._held and not self._over:
                 self.leave(self._held[-1].value)
         finally:
-            self._finish()
+            with self._watching:
+                self._finish()
         if error is None:
             self._raise_failed()
             if self._left:
@@ -209,38 +214,27 @@ class HeldRun:
     def _finish(self) -> None:
         """Cancel what is left and run to the end; by force if it does not come."""
         self._scope.cancel(reason=ENDS)
-        while self._end is None:
-            self._drive(lambda: False)
-            if self._end is None and not self._jump():
+        while not self._drive(lambda: False):
+            if not self._jump():
                 self._left += [f"a task that does not end: {each.strip()}" for each in self._waiting()]
                 self._by_force = True
+
+    @property
+    def _over(self) -> bool:
+        return self._end is not None
 
     def _ended(self, end: outcome.Outcome[Any]) -> None:
         """Trio calls this, once."""
         self._end = end
         error = getattr(end, "error", None)
         if isinstance(error, trio.TrioInternalError) and isinstance(error.__cause__, Ended):
-            self._bury()
+            failed = list(self._failed)
+            bury(self._scheduler)
+            self._failed = deque(failed)  # what was raised just now says nothing of the program
         elif error is not None:
             self._failed.append(error)
         if self._scheduler.failure is not None:
             self._failed.append(self._scheduler.failure)
-
-    def _bury(self) -> None:
-        """After an end by force: let go of the coroutines, whatever they raise about it."""
-        failed = list(self._failed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for task in self._scheduler.live:
-                forget(task)
-            for task in list(self._scheduler.live):
-                for _ in range(CLOSINGS):
-                    try:
-                        task.coro.close()
-                        break
-                    except BaseException:  # noqa: BLE001 - a cleanup that awaits, or finds no Trio any more
-                        continue
-        self._failed = deque(failed)  # what was raised just now says nothing of the program
 
     # -- in the run -------------------------------------------------------------------------------
 
@@ -255,13 +249,18 @@ class HeldRun:
                 outside.start_soon(self._watch, name="watcher of a held run")
                 with self._scope:
                     async with trio.open_nursery() as jobs, self._asked:
-                        async for job in self._asked:
-                            jobs.start_soon(job.run, name=job.name)
+                        async for first in self._asked:
+                            for job in (first, *self._others_asked()):  # at once, so that any may be first
+                                jobs.start_soon(job.run, name=job.name)
                 scheduler.finish()
                 self._left += self._leftovers()
                 outside.cancel_scope.cancel(reason=ENDS)
         finally:
             scheduler.leave_world()  # Trio's own way out must find things real
+
+    def _others_asked(self) -> Iterator[Job]:
+        while self._asked.statistics().current_buffer_used:
+            yield self._asked.receive_nowait()
 
     async def _watch(self) -> None:
         """Note each time that all others wait. As it waits for that itself, no tick waits for the world."""
@@ -283,11 +282,9 @@ class HeldRun:
 
     # -- from tick to tick --------------------------------------------------------------------------
 
-    def _begin(
-        self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], name: str | None
-    ) -> _Job:
+    def _begin(self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], name: str | None) -> Job:
         self._check()
-        job = _Job(function, args, name or getattr(function, "__qualname__", type(function).__name__))
+        job = Job(function, args, name or str(getattr(function, "__qualname__", type(function).__name__)))
         self._ask.send_nowait(job)
         return job
 
@@ -301,27 +298,28 @@ class HeldRun:
             self._drive(done)
         self._raise_failed()
 
-    def _drive(self, done: Callable[[], bool]) -> None:
-        """Tick until ``done``, or every task waits, or the run is over."""
+    def _drive(self, done: Callable[[], bool]) -> bool:
+        """Tick until ``done``, or every task waits, or the run is over; True if it is."""
         self._drives += 1
         seed = stream(self._seed, f"drive {self._drives}").getrandbits(
             64
         )  # or all drives had the same chance
-        self._idle = False
+        self._idle, rested = False, self._scheduler.steps
         with quiet_collector(), scheduled_by(self._pick), ExitStack() as world:
             if not self._by_force:
                 world.enter_context(world_of(seed, self._clock, self._threads))
-                if self._resources:
-                    world.enter_context(self._made.watching())
             self._scheduler.leave_world = world.close
-            while self._end is None and not done():
+            while not self._over and not done():
                 if not self._ticks:
                     raise SimulationError("found a held run that waits for the world outside; expected none")
                 self._ticks.popleft()()
-                if self._idle and self._end is None:
-                    if not trio.lowlevel.current_statistics().tasks_runnable:
-                        return
-                    self._idle = False  # others were woken with the watcher
+                if self._idle and not self._over:
+                    alone = self._scheduler.steps == rested + 1
+                    if alone and not trio.lowlevel.current_statistics().tasks_runnable:
+                        break
+                    # Others were woken with the watcher: they, too, waited for all to wait.
+                    self._idle, rested = False, self._scheduler.steps
+        return self._over
 
     def _pick(self, batch: list[Task], runq: deque[Task]) -> None:
         if self._by_force:
@@ -336,7 +334,7 @@ class HeldRun:
         return True
 
     def _to_next_timer(self) -> float:
-        if self._end is not None:
+        if self._over:
             return math.inf
         return max(trio.lowlevel.current_statistics().seconds_to_next_deadline, 0.0)
 
@@ -351,49 +349,10 @@ class HeldRun:
         ]
 
     def _check(self) -> None:
-        if self._end is not None:
+        if self._over:
             self._raise_failed()
             raise NotSimulated("found a held run that has ended, expected a call within its block")
 
     def _raise_failed(self) -> None:
         if self._failed:
             raise self._failed.popleft()
-
-
-@final
-class _Job:
-    """One function to run, and what came of it."""
-
-    def __init__(self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], name: str) -> None:
-        self._function, self._args, self.name = function, args, name
-        self.result: outcome.Outcome[Any] | None = None
-        self.failed: deque[BaseException] | None = None  # where an error goes that nobody waits for
-
-    async def run(self) -> None:
-        """What is cancelled goes on as it is: only the end of the run does that."""
-        try:
-            self.result = outcome.Value(await self._function(*self._args))
-        except BaseException as error:
-            if any(isinstance(each, trio.Cancelled) for each in leaves(error)):
-                raise
-            self.result = outcome.Error(error)
-            if self.failed is not None:
-                self.failed.append(error)
-
-
-@final
-class _Held:
-    """A context that is entered and left by the same task."""
-
-    def __init__(self, context: AbstractAsyncContextManager[Any]) -> None:
-        self._context = context
-        self.job: _Job
-        self.value: Any = None
-        self.entered = False
-        self.left = trio.Event()
-
-    async def hold(self) -> None:
-        """Enter, wait to be told, leave."""
-        async with self._context as self.value:
-            self.entered = True
-            await self.left.wait()

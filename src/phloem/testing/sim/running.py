@@ -7,11 +7,8 @@ door for users; explorations and sweeps use ``run`` beneath it.
 from __future__ import annotations
 
 import functools
-import gc
 import math
-import sys
-import warnings
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
@@ -21,13 +18,14 @@ import trio.testing
 
 from phloem.errors import InvalidToken, NotSimulated, ResourceLeft, SimulationError
 
+from .burying import bury
 from .collecting import quiet_collector
 from .context import Run, enter_run
 from .injecting import FaultKind, FaultPlan, FiredFault, Injector
 from .leftovers import Generators, Made
 from .result import Result, Trace, TraceEvent, digest_of, ending, leaves
 from .scheduling import Ended, Scheduler, Watch
-from .seam import check_seam, forget, scheduled_by
+from .seam import check_seam, scheduled_by
 from .sites import scrubbed
 from .strategies import LENGTH, Replay, chooser_for, concrete
 from .tokens import Recipe, decode, encode
@@ -180,7 +178,7 @@ class _Runner:
             finally:
                 scheduler.leave_world()
         if self._crashed:
-            self._bury()
+            bury(scheduler)
         return self._result()
 
     async def _program(self) -> None:
@@ -215,28 +213,6 @@ class _Runner:
             if self._threads.outstanding:
                 yield f"{self._threads.outstanding} thread(s) at work"
             yield from self._made.left()
-
-    def _bury(self) -> None:
-        """After an end by force: let go of the coroutines now, whatever they raise about it.
-
-        One that catches even this (``except BaseException`` in a loop) is told by nobody: the interpreter
-        would complain wherever it happens to be collected.
-        """
-        scheduler, hook = self._scheduler, sys.unraisablehook
-        sys.unraisablehook = lambda _: None
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                for task in scheduler.live:
-                    forget(task)
-                for coroutine in [task.coro for task in scheduler.live]:
-                    if (error := _ended(coroutine)) is not None:
-                        scheduler.note("end", f"{coroutine.__qualname__} could not be ended: {error}")
-                del coroutine
-                scheduler.let_go()
-                gc.collect()
-        finally:
-            sys.unraisablehook = hook
 
     def _result(self) -> Result:
         scheduler, recipe, injector = self._scheduler, self._recipe, self._injector
@@ -298,15 +274,6 @@ def name_of(main: Main) -> str:
         function = function.func
     name = getattr(function, "__qualname__", type(function).__name__)
     return f"{getattr(function, '__module__', '?')}.{name}"
-
-
-def _ended(coroutine: Coroutine[Any, Any, Any]) -> str | None:
-    """Have it end; the kind of error if it does not, or not well: a cleanup that awaits, or fails."""
-    try:
-        coroutine.close()
-    except BaseException as error:  # noqa: BLE001 - whatever: nobody else is told
-        return type(error).__name__
-    return None
 
 
 def _line(text: str) -> str:

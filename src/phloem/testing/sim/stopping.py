@@ -32,8 +32,8 @@ class Stoppable:
             return None
         try:
             return await self._main()
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103 - whoever stops it takes it, else it goes on
             self.stopped = self._stops(error)
             if self.stopped is None:
                 raise
-            return None
+            return None  # noqa: ASYNC104

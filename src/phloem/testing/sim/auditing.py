@@ -20,6 +20,8 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from threading import get_ident
 from types import BuiltinFunctionType, FrameType, MappingProxyType
 from typing import Any, Final, cast, final
 
@@ -47,15 +49,20 @@ _WATCHED: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
         "localtime", "gmtime", "ctime", "asctime", "strftime",
     )),
     (os, (
-        "urandom", "getrandom", "getpid", "getppid", "times", "fork", "system", "posix_spawn", "posix_spawnp",
+        "urandom", "getrandom", "getpid", "getppid", "times", "fork", "forkpty", "system", "posix_spawn",
+        "posix_spawnp",
     )),
     (random, ("_urandom", "seed")),
     (random.Random, ("seed",)),
     (uuid, ("uuid1", "_generate_time_safe")),
     (threading, ("get_ident", "get_native_id")),
-    (socket, ("gethostname", "getaddrinfo")),
+    (socket, (
+        "gethostname", "getaddrinfo", "getnameinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr",
+        "getfqdn", "socketpair",
+    )),
     (socket.socket, ("__init__",)),
     (subprocess.Popen, ("__init__",)),
+    (BaseProcess, ("start",)),
     (signal, ("signal", "alarm", "setitimer")),
     (threading.Thread, ("start",)),
     (_thread, ("start_new_thread",)),
@@ -180,6 +187,7 @@ class _Audit:
         # by call, line, function, and whether the call itself was replaced: two may stand on one line
         self._rows: dict[tuple[str, Site | str, str, bool], _Row] = {}
         self._open: dict[FrameType, str] = {}  # calls of libraries that go on, and are counted
+        self._thread = get_ident()  # others are not simulated
         self._today: str | None = None  # date.today goes on, in C, and has not asked for the time yet
 
     def begin(self) -> None:
@@ -191,11 +199,11 @@ class _Audit:
         sys.setprofile(self._profile)
 
     def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        refuses = getattr(function, "__name__", "") == "refuse"
+        refuses = getattr(function, "__name__", "") == "refuse"  # as the world calls what refuses
         advice = REFUSED if refuses else SEEDED
 
         def counted(*args: Any, **kwargs: Any) -> Any:
-            if _reads(name, args, kwargs):
+            if get_ident() == self._thread and _reads(name, args, kwargs):
                 told, self._today = self._today or name, None
                 self._count(told, sys._getframe(1), simulated=not refuses, advice=advice)
             return function(*args, **kwargs)

@@ -30,7 +30,7 @@ from .running import Main, recipe_of
 
 __all__ = ["check_determinism"]
 
-TIMEOUT: Final = 60.0  # real seconds for two runs; a million steps with all their stacks take about twenty
+TIMEOUT: Final = 60.0  # real seconds; two runs of 100,000 steps each, with their stacks, take about ten
 LARGEST: Final = 2**32 - 1  # of the seeds that PYTHONHASHSEED takes
 CONTEXT: Final = 5  # events before the first that differs: enough to see who ran and what for
 LONG: Final = 300  # characters of an event, three lines of a terminal; of a longer one only a part is told:
@@ -265,12 +265,12 @@ def _difference(one: _Told, other: _Told, names: tuple[object, object]) -> str:
             lines += [f"      {_line(event)}" for event in before]
             pair = shortened(*("" if each is None else each[2] for each in (left, right)))
             for name, event, text in zip(names, (left, right), pair, strict=True):
-                told = "nothing more" if event is None else _line((*event[:2], text))
+                told = "nothing more" if event is None else _line((event[0], event[1], text))
                 lines.append(f"    {name}:\n      {told}")
             return "\n".join(lines)
         before.append(left)
     if one.ending == other.ending:
-        return "  the traces are alike; which task took a step, or what one is called, differs"
+        return "  the traces are alike as a line is told: look for white space within a note or a task's name"
     pair = shortened(one.ending, other.ending)
     ends = [f"    {name}:\n      {text}" for name, text in zip(names, pair, strict=True)]
     return "\n".join(("  the traces are alike; how it ends differs:", *ends))

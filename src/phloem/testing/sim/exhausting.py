@@ -7,6 +7,7 @@ goes on is free (iterative context bounding: Musuvathi and Qadeer, PLDI 2007).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Final, final
@@ -57,20 +58,24 @@ def exhaust(
     )
     report = search.report
     path: list[_Choice] = []
-    finished = False
+    finished = alike = False
     with search.open():
         while report.runs < max_runs and not search.full:
             made = list[_Choice]()
             recipe = Recipe(seed, "exhaust", tuple(choice.code for choice in path), resources=resources)
             search.try_(recipe, look_from=0 if report.runs < LOOK_AT else math.inf, watch=_noting(made))
+            alike = _shape(path) == _shape(made[: len(path)])
+            if not alike:
+                break
             path = made
             if not _advance(path, preemptions):
                 finished = True
                 break
     report.not_covered = search.places()
     if not finished:
-        open_ = sum(choice.count - 1 - choice.code for choice in path)
-        report.not_covered += (f"cut short after {report.runs} runs: {open_} choices or more are open",)
+        report.not_covered += (
+            f"cut short after {report.runs} runs: {_open(path, preemptions, alike=alike)}",
+        )
     return search.finish(finished=finished)
 
 
@@ -86,6 +91,19 @@ class _Choice:
 
 def _noting(made: list[_Choice]) -> Watch:
     return lambda code, count, costs: made.append(_Choice(code, count, costs))
+
+
+def _shape(path: list[_Choice]) -> list[tuple[int, int]]:
+    return [(choice.code, choice.count) for choice in path]
+
+
+def _open(path: list[_Choice], preemptions: int, *, alike: bool) -> str:
+    if not alike:
+        return "the last did not have the choices of its schedule; check_determinism and audit say where"
+    spent = itertools.accumulate((each.costs and each.code > 0 for each in path), initial=0)
+    free = ((each, before) for each, before in zip(path, spent, strict=False))
+    count = sum(each.count - 1 - each.code for each, before in free if not each.costs or before < preemptions)
+    return f"{1 + count} choices or more are open"
 
 
 def _advance(path: list[_Choice], preemptions: int) -> bool:

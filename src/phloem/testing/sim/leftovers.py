@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, final
@@ -27,65 +28,73 @@ _RECEIVERS: Final = (trio.MemoryReceiveChannel, anyio_memory.MemoryObjectReceive
 
 @final
 class Made:
-    """The limiters and channels of a run, in the order they were made."""
+    """The limiters and the ends of channels of a run, in the order they were made."""
 
     def __init__(self) -> None:
         self._made: list[tuple[Any, str]] = []
+        self._closed = set[int]()  # ids of ends, all of which are kept in the list
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Remember whatever is made from here to the end of the block."""
-        kinds: tuple[Any, ...] = (*_LIMITERS, *_SENDERS, *_RECEIVERS)
-        before = [(kind, kind.__init__) for kind in kinds]
-        for kind, stock in before:
-            kind.__init__ = self._remembering(stock)
+        before: list[tuple[Any, str, Any]] = []
+        for kind in (*_LIMITERS, *_SENDERS, *_RECEIVERS):
+            before.append((kind, "__init__", kind.__init__))
+            if kind not in _LIMITERS:
+                before.append((kind, "close", kind.close))
+        for kind, name, stock in before:
+            setattr(kind, name, self._remembering(stock) if name == "__init__" else self._noting(stock))
         try:
             yield
         finally:
-            for kind, stock in before:
-                kind.__init__ = stock
+            for kind, name, stock in before:
+                setattr(kind, name, stock)
+            if trio.lowlevel.in_trio_run():
+                self._close()
+            self._made.clear()
+
+    def _close(self) -> None:
+        """What was told as open; else anyio warns of each once more, whenever it is collected."""
+        for thing, _ in self._made:
+            if not isinstance(thing, _LIMITERS) and id(thing) not in self._closed:
+                thing.close()
 
     def _remembering(self, stock: Callable[..., None]) -> Callable[..., None]:
         made = self._made
 
-        def remembering(self: Any, *args: Any, **kwargs: Any) -> None:
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
             stock(self, *args, **kwargs)
             made.append((self, _maker()))
 
-        return remembering
+        return __init__
+
+    def _noting(self, stock: Callable[..., None]) -> Callable[..., None]:
+        closed = self._closed
+
+        def close(self: Any) -> None:
+            closed.add(id(self))
+            stock(self)
+
+        return close
 
     def left(self) -> Iterator[str]:
-        """What is borrowed, unread, waited for or open, in words; each thing once."""
-        told = set[str]()
+        """What is borrowed, unread, waited for or open, in words. A clone is told by the line that made it."""
+        unread, open_ends = dict[str, None](), Counter[tuple[str, str]]()
         for thing, where in self._made:
-            kind: Any = type(thing)
             statistics = thing.statistics()
-            if kind in _LIMITERS:
+            if isinstance(thing, _LIMITERS):
                 if statistics.borrowed_tokens:
                     yield f"{statistics.borrowed_tokens} token(s) of the limiter made at {where} are borrowed"
                 if statistics.tasks_waiting:
                     yield f"{statistics.tasks_waiting} task(s) wait for the limiter made at {where}"
-                continue
-            open_ends = [
-                side
-                for side, names in (
-                    ("send", ("open_send_channels", "open_send_streams")),
-                    ("receive", ("open_receive_channels", "open_receive_streams")),
-                )
-                if any(getattr(statistics, name, 0) for name in names)
-            ]
-            lines = list[str]()
-            if statistics.current_buffer_used:
-                lines.append(
-                    f"{statistics.current_buffer_used} item(s) unread in the channel made at {where}"
-                )
-            own = "send" if kind in _SENDERS else "receive"
-            if own in open_ends:
-                lines.append(f"the {own} end of the channel made at {where} is open")
-            for line in lines:
-                if line not in told:
-                    told.add(line)
-                    yield line
+            elif id(thing) not in self._closed:
+                open_ends["send" if isinstance(thing, _SENDERS) else "receive", where] += 1
+                if statistics.current_buffer_used and isinstance(thing, _RECEIVERS):
+                    unread[f"{statistics.current_buffer_used} item(s) unread in the channel made at {where}"] = None
+        yield from unread
+        for (side, where), count in open_ends.items():
+            many = f" ({count} times)" if count > 1 else ""
+            yield f"the {side} end of the channel made at {where} is open{many}"
 
 
 @final

@@ -40,7 +40,9 @@ class Report:
     not_covered: tuple[str, ...] = ()
     finished: bool = False
     seconds: float = 0.0
-    longest: int = 0  # choices of the longest run
+    longest: int = (
+        0  # steps of the longest run: no less than its choices; a schedule ends with its last switch
+    )
     _digests: set[str] = field(default_factory=set[str], repr=False)
     _sometimes: dict[str, bool] = field(default_factory=dict[str, bool], repr=False)
     _stood: set[Site] = field(default_factory=set[Site], repr=False)
@@ -75,7 +77,7 @@ class Report:
         """Count one run."""
         self.runs += 1
         self.steps += result.steps
-        self.longest = max(self.longest, len(result.schedule))
+        self.longest = max(self.longest, result.steps)
         self.faults_fired += len(result.faults)
         self._digests.add(result.digest)
         for name, true in result.sometimes.items():
@@ -90,7 +92,9 @@ class Report:
                 self._stood.update(stood.stack)
 
     def __str__(self) -> str:
-        how = "passed" if self.passed else f"{len(self.failures)} failures" if self.failures else "cut short"
+        count = len(self.failures)
+        failed = f"{count} failure{'s' if count > 1 else ''}"
+        how = "passed" if self.passed else failed if count else "cut short"
         lines = [f"{self.kind}: {how}; {self.runs:,} runs, {self.distinct:,} distinct, {self.steps:,} steps"]
         if self.cancels or self.timeouts:
             lines.append(

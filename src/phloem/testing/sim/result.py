@@ -7,10 +7,14 @@ ended, the clock, what was cut and noted, and how it ended. Never an address, ne
 from __future__ import annotations
 
 from array import array
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from hashlib import blake2b
-from typing import Any, cast, final, overload
+from types import MappingProxyType
+from typing import Any, Final, cast, final, overload
+
+from phloem.errors import SimulationError
 
 from .injecting import FiredFault
 from .looking import Stood
@@ -18,6 +22,15 @@ from .sites import Stack, scrubbed
 from .tokens import Cut
 
 __all__ = ["Result", "Trace", "TraceEvent", "canonical", "digest_of", "ending", "leaves"]
+
+PARTS: Final = 100_000  # of a value that are told: a tenth of a second
+SHOWN: Final = 200  # characters of an ending in a result's repr
+
+_SETS: Final[tuple[object, ...]] = (set.__repr__, frozenset.__repr__)
+_SEQUENCES: Final[tuple[object, ...]] = (list.__repr__, tuple.__repr__, deque.__repr__)
+_MAPPINGS: Final[tuple[object, ...]] = (
+    dict.__repr__, OrderedDict.__repr__, defaultdict.__repr__, Counter.__repr__, MappingProxyType.__repr__,
+)  # fmt: skip
 
 
 @final
@@ -99,9 +112,9 @@ class Result:
         return self.value
 
     def __repr__(self) -> str:
-        how = f"failure={self.failure!r}" if self.failure is not None else f"value={self.value!r}"
-        more = f"steps={self.steps} digest={self.digest[:8]}"
-        return f"<Result seed={self.seed} {self.strategy} {scrubbed(how)} {more}>"
+        how = ending(self.value, self.failure)
+        how = how if len(how) <= SHOWN else f"{how[:SHOWN]}…"
+        return f"<Result seed={self.seed} {self.strategy} {how} steps={self.steps} digest={self.digest[:8]}>"
 
 
 def digest_of(
@@ -118,19 +131,21 @@ def digest_of(
         whole.update(scrubbed(name).encode("utf-8", "backslashreplace") + b"\0")
     for step, kind, text in log:
         whole.update(f"{step}\0{kind}\0{scrubbed(text)}\0".encode("utf-8", "backslashreplace"))
-    end = ending(value, failure) if failure is None else ending(value, failure).split("\n", 1)[0]
-    whole.update(end.encode("utf-8", "backslashreplace"))  # not a deadlock's stacks: lines move with Python
+    whole.update(ending(value, failure, stacks=False).encode("utf-8", "backslashreplace"))
     return whole.hexdigest()
 
 
-def ending(value: object, failure: object) -> str:
-    """How a run ended, in a line that is the same in every process."""
+def ending(value: object, failure: object, *, stacks: bool = True) -> str:
+    """How a run ended, alike in every process; without a deadlock's stacks also in every version of Python."""
     if isinstance(failure, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", failure)
-        parts = sorted(ending(None, each) for each in group.exceptions)
+        parts = sorted(ending(None, each, stacks=stacks) for each in group.exceptions)
         return f"raised {type(group).__name__}({'; '.join(parts)})"
     if isinstance(failure, BaseException):
-        return f"raised {type(failure).__name__}: {scrubbed(_text(failure))}"
+        text = scrubbed(_text(failure))
+        if not stacks and isinstance(failure, SimulationError):
+            text = text.partition("\n")[0]
+        return f"raised {type(failure).__name__}: {text}"
     return f"returned {canonical(value)}"
 
 
@@ -144,30 +159,67 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def canonical(value: Any, depth: int = 8) -> str:
-    """A value's ``repr`` without addresses, its sets sorted."""
-    if depth == 0:
-        return "…"
-    kind: Any = type(value)
-    if kind in (set, frozenset):
-        return f"{kind.__name__}({{{', '.join(sorted(canonical(each, depth - 1) for each in value))}}})"
-    if kind in (list, tuple):
-        return f"{kind.__name__}({', '.join(canonical(each, depth - 1) for each in value)})"
-    if kind is dict:
-        told = (f"{canonical(key, depth - 1)}: {canonical(each, depth - 1)}" for key, each in value.items())
-        return f"{{{', '.join(told)}}}"
-    if (
-        is_dataclass(value)
-        and not isinstance(value, type)
-        and kind.__repr__.__qualname__.endswith("__repr__")
-    ):
-        told = (
-            f"{each.name}={canonical(getattr(value, each.name, None), depth - 1)}" for each in fields(value)
-        )
-        return f"{kind.__name__}({', '.join(told)})"
-    try:
+    """A value's ``repr`` without addresses, its sets sorted: also those in containers and dataclasses.
+
+    What lies deeper, or is more than some 100,000 parts, is only counted.
+    """
+    return _Teller(PARTS).told(value, depth)
+
+
+@final
+class _Teller:
+    def __init__(self, parts: int) -> None:
+        self.left = parts  # that may still be told
+
+    def told(self, value: Any, depth: int) -> str:
+        self.left -= 1
+        if depth == 0 or self.left < 0:
+            return "…"
+        kind = type(value)
+        try:
+            return self._told(value, kind, depth - 1)
+        except Exception as error:  # noqa: BLE001 - a user's repr; the run is over, and its digest must not fail
+            return f"<{kind.__name__} whose repr raised {type(error).__name__}>"
+
+    def _told(self, value: Any, kind: type[Any], depth: int) -> str:
+        shown: object = kind.__repr__  # a subclass of a plain container has its own, or that one's
+        if shown in _SETS:
+            return f"{kind.__name__}({{{', '.join(self._unordered(value, depth))}}})"
+        if shown in _SEQUENCES or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+            told = (self.told(each, depth) for each in value)
+            return f"{kind.__name__}({', '.join(self._some(told, len(value)))})"
+        if shown in _MAPPINGS:
+            told = (f"{self.told(key, depth)}: {self.told(each, depth)}" for key, each in value.items())
+            name = "" if kind is dict else kind.__name__
+            return f"{name}{{{', '.join(self._some(told, len(value)))}}}"
+        plain = shown is object.__repr__ or hasattr(shown, "__wrapped__")  # not written by its author
+        if plain and is_dataclass(kind):
+            told = (
+                f"{each.name}={self.told(getattr(value, each.name, None), depth)}"
+                for each in fields(kind)
+                if each.repr
+            )
+            return f"{kind.__name__}({', '.join(told)})"
         return scrubbed(repr(value))
-    except Exception as error:  # noqa: BLE001 - a user's repr; the run is over, and its digest must not fail
-        return f"<{kind.__name__} whose repr raised {type(error).__name__}>"
+
+    def _some(self, told: Iterator[str], count: int) -> Iterator[str]:
+        for done in range(count):
+            if self.left <= 0:
+                yield f"… {count - done} more"
+                return
+            yield next(told)
+
+    def _unordered(self, values: Any, depth: int) -> list[str]:
+        """Each has an equal share, whichever comes first."""
+        share = max(self.left, 0) // max(len(values), 1)
+        if not share and values:
+            return [f"… {len(values)} more"]
+        told = list[str]()
+        for each in values:
+            teller = _Teller(share)
+            told.append(teller.told(each, depth))
+            self.left -= share - max(teller.left, 0)
+        return sorted(told)
 
 
 def _text(error: BaseException) -> str:

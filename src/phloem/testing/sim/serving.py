@@ -126,8 +126,11 @@ def _file(path: str) -> Any:
         names.insert(0, name)
     name = ".".join(names)
     sys.path.insert(0, folder)
-    if name in sys.modules:  # json.py, say: Python's own is there already
-        name += "_"
+    known: Any = sys.modules.get(name)
+    if known is not None:
+        if os.path.abspath(getattr(known, "__file__", None) or "") == whole:
+            return known
+        name += "_"  # json.py, say: Python's own is there already
     parent = name.rpartition(".")[0]
     if parent:
         _module(parent)

@@ -16,9 +16,9 @@ import trio
 
 __all__ = ["Places", "Site", "Stack", "is_own", "scrubbed", "stack_of", "waits_for"]
 
-_LIBRARIES: Final = ("trio", "anyio", "outcome", "contextlib.py", "sniffio", "attr")
-_HERE: Final = os.path.dirname(os.path.abspath(__file__))
-_STDLIB: Final = os.path.dirname(os.__file__)
+_LIBRARIES: Final = ("trio", "anyio", "outcome", "sniffio", "attr")
+_PACKAGES: Final = re.compile(r"/(?:site|dist)-packages/")
+_TYPED_IN: Final = ("<stdin", "<console", "<input", "<python-input", "<ipython-input", "<doctest")
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _ID: Final = re.compile(r"0x[0-9a-fA-F]{6,}")
 _COUNTED: Final = re.compile(r"(trio\.to_thread\.run_sync|Thread)-\d+")  # Trio counts threads per process
@@ -39,7 +39,10 @@ class Site:
     @property
     def place(self) -> str:
         """``file:line``, the file relative to the working directory where it lies below it."""
-        relative = os.path.relpath(self.file) if os.path.isabs(self.file) else self.file
+        try:
+            relative = os.path.relpath(self.file) if os.path.isabs(self.file) else self.file
+        except (ValueError, OSError):  # on another drive; in a directory that was removed
+            relative = self.file
         return f"{self.file if relative.startswith('..') else relative}:{self.line}"
 
 
@@ -88,9 +91,10 @@ def waits_for(task: trio.lowlevel.Task) -> str:
     called = frames[own[-1] + 1 :] if own else frames
     if not called:
         return "nothing that can be seen"
-    frame = called[0]  # what the program's own code has called
-    found = frame.f_locals.get("self")
-    return frame.f_code.co_qualname + ("" if found is None else _state(found))
+    states = (_state(frame.f_locals.get("self")) for frame in called)
+    return called[0].f_code.co_qualname + next(
+        filter(None, states), ""
+    )  # what the program's own code has called
 
 
 def _state(found: Any) -> str:
@@ -99,10 +103,10 @@ def _state(found: Any) -> str:
         nursery = found if kind == "Nursery" else getattr(found, "_nursery", None)
         names = sorted(each.name for each in getattr(nursery, "child_tasks", ()))
         return f" (children: {', '.join(names)})" if names else ""
-    look = getattr(found, "statistics", None)
-    if look is None:
+    try:
+        stats = found.statistics()
+    except Exception:  # noqa: BLE001 - it has none, or somebody else's of that name; there is nothing to tell
         return ""
-    stats = look()
     told = [
         f"{name.replace('_', ' ')} {_value(getattr(stats, name))}"
         for name in (
@@ -126,12 +130,26 @@ def _value(value: Any) -> str:
 
 
 def is_own(file: str) -> bool:
-    """True for a file of the program: not Trio, not the standard library, not this package."""
-    parts = file.replace("\\", "/")
-    if file.startswith(_HERE) or parts.startswith("<"):
+    """True for a file of the program: not Trio, not the standard library, not this package.
+
+    What was typed in is the program's too, but not ``<string>``, which is what a dataclass makes of itself.
+    """
+    path = _path(file)
+    if path.startswith("<"):
+        return path.startswith(_TYPED_IN)
+    if path.startswith(_FOREIGN):
         return False
-    if file.startswith(_STDLIB) and "site-packages" not in parts:
-        return False
-    if "/site-packages/" in parts:
-        return parts.rsplit("/site-packages/", 1)[1].split("/", 1)[0] not in _LIBRARIES
-    return True
+    _, *packages = _PACKAGES.split(path)
+    if packages:
+        return packages[-1].partition("/")[0] not in _LIBRARIES
+    return not path.startswith(_STDLIB)
+
+
+def _path(file: str) -> str:
+    return file.replace("\\", "/")
+
+
+_HERE: Final = _path(os.path.dirname(os.path.abspath(__file__))) + "/"
+_INSTALLED: Final = _path(os.path.dirname(os.path.dirname(os.path.abspath(trio.__file__))))
+_FOREIGN: Final = (_HERE, *(f"{_INSTALLED}/{name}/" for name in _LIBRARIES))
+_STDLIB: Final = _path(os.path.dirname(os.path.abspath(os.__file__))) + "/"

@@ -81,6 +81,7 @@ class _Sweep:
         self._cut: set[Stack] = set()
         self._cleaned: set[Stack] = set()  # where a cleanup was cut
         self._open = 0  # cuts planned and not made
+        self._beyond = 0  # cuts after the end of a run that should have been as long as the first
 
     def run(self, timeouts: bool) -> Report:
         report = self._search.report
@@ -100,7 +101,11 @@ class _Sweep:
         )
         if self._open:
             report.not_covered += (f"{self._open} cuts after as many different failures as are kept",)
-        return self._search.finish(finished=not self._open)
+        if self._beyond:
+            report.not_covered += (
+                f"{self._beyond} cuts beyond the end of their runs: the program does not do the same twice",
+            )
+        return self._search.finish(finished=not self._open and not self._beyond)
 
     def _planned(self, stood: Sequence[Stood], timeouts: bool) -> Iterator[Cut]:
         if self._cancel:
@@ -120,6 +125,7 @@ class _Sweep:
         """One cut; then the cleanup that followed it, cut where no cleanup was yet."""
         result = self._search.try_(replace(self._recipe, cuts=(cut,)), look_from=cut.step)
         self._saw(result)
+        self._beyond += result.steps <= cut.step
         for step in self._cleanups(result, cut):
             if self._search.full:
                 self._open += 1

@@ -8,20 +8,22 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, cast, final
 
 from .injecting import FaultPlan
 from .report import Report
-from .result import Result, TraceEvent, ending, leaves
+from .result import Result, ending, leaves
 from .sites import is_own, scrubbed
 
 __all__ = ["Found", "preemptions", "text_of"]
 
 SHOWN: Final = 60  # lines of an interleaving, from its end: what led to the failure stands there
+LONGEST: Final = 10_000  # characters of a failure's text: a deadlock of some hundred tasks
+WIDEST: Final = 300  # characters of a line of an interleaving
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=False)
+@dataclass(frozen=True, slots=True)
 class Found:
     """A failure, shrunk and had again."""
 
@@ -44,14 +46,15 @@ def preemptions(schedule: tuple[int, ...]) -> int:
 
 def text_of(found: Found) -> str:
     """The report."""
-    return "\n".join(_lines(found))
+    text = "\n".join(_lines(found))
+    return text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair cannot be printed
 
 
 def _lines(found: Found) -> Iterator[str]:
     result, first, token = found.result, found.first, found.result.token
     how = f"run {found.report.runs}" + (f" of {found.report.planned}" if found.report.planned else "")
     yield f"{found.report.kind} of {found.program} failed in {how} ({first.strategy})"
-    yield f"failure: {ending(None, found.failure).removeprefix('raised ')}"
+    yield _cut(f"failure: {ending(None, found.failure).removeprefix('raised ')}", LONGEST)
     yield f"seed {result.seed}"
     yield f"token {token}"
     again = f"simulate({found.program.rpartition('.')[2]}, replay={token!r})"
@@ -79,11 +82,11 @@ def _interleaving(result: Result) -> Iterator[str]:
         return
     left_out = len(told) - SHOWN
     yield "interleaving:" + (f" (the last {SHOWN} of {len(told)} lines)" if left_out > 0 else "")
-    yield from (f"  {_line(event)}" for event in told[-SHOWN:])
+    yield from (_cut(f"  {event}", WIDEST) for event in told[-SHOWN:])
 
 
-def _line(event: TraceEvent) -> str:
-    return str(event)
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} characters more)"
 
 
 def _raised(failure: BaseException) -> Iterator[str]:
@@ -94,5 +97,14 @@ def _raised(failure: BaseException) -> Iterator[str]:
             yield f"traceback of {type(error).__name__} (own code only, most recent call last):"
             for line in traceback.format_list(frames):
                 yield scrubbed(line.rstrip("\n"))
-        for note in getattr(error, "__notes__", ()):
-            yield f"note: {scrubbed(note)}"
+    yield from (_cut(f"note: {scrubbed(note)}", LONGEST) for note in _notes(failure))
+
+
+def _notes(error: BaseException) -> Iterator[str]:
+    """Those of a group, too: what its leftovers were is noted there."""
+    notes: object = getattr(error, "__notes__", None)
+    if isinstance(notes, list):
+        yield from (note for note in cast("list[object]", notes) if isinstance(note, str))
+    if isinstance(error, BaseExceptionGroup):
+        for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from _notes(each)

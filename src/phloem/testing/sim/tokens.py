@@ -12,14 +12,20 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast, final
+from typing import Any, Final, TypeVar, cast, final
 
 from phloem.errors import InvalidToken
+
+from .injecting import FaultKind
+from .strategies import LENGTH, concrete
 
 __all__ = ["Cut", "Recipe", "decode", "encode"]
 
 PREFIX: Final = "sim1-"
 LONGEST: Final = 16 << 20  # bytes of a token's content once unpacked: a schedule of some million steps
+CUTS: Final = ("cancel", "timeout")
+
+T = TypeVar("T")
 
 
 @final
@@ -60,7 +66,7 @@ class Recipe:
 
 def encode(recipe: Recipe) -> str:
     """The token."""
-    content: dict[str, Any] = {"s": recipe.seed, "y": recipe.strategy, "d": recipe.digest[:12]}
+    content: dict[str, Any] = {"s": int(recipe.seed), "y": recipe.strategy, "d": recipe.digest[:12]}
     if recipe.schedule is not None:
         content["c"] = _sparse(recipe.schedule)
     if recipe.cuts:
@@ -76,7 +82,7 @@ def encode(recipe: Recipe) -> str:
 
 
 def decode(token: str) -> Recipe:
-    """What ``encode`` was given. Raises InvalidToken."""
+    """What ``encode`` was given, but for zeros at a schedule's end: they say nothing. Raises InvalidToken."""
     word = token.strip()
     if not word.startswith(PREFIX):
         raise InvalidToken(f"token: found {word[:40]!r}, expected one that begins with {PREFIX!r}")
@@ -85,27 +91,54 @@ def decode(token: str) -> Recipe:
         raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
         unpacker = zlib.decompressobj()
         text = unpacker.decompress(raw[4:], LONGEST)
-        if unpacker.unconsumed_tail or zlib.crc32(text).to_bytes(4, "big") != raw[:4]:
-            raise InvalidToken(
-                f"token: found {word[:40]!r} with a part changed or missing, expected it whole"
-            )
-        content = json.loads(text)
-        faults = content.get("f")
-        return Recipe(
-            int(content["s"]),
-            str(content["y"]),
-            None if "c" not in content else _dense(content["c"]),
-            tuple(Cut(int(step), str(kind)) for step, kind in content.get("x", ())),
-            None if faults is None else tuple((str(p), str(n), int(v), str(k)) for p, n, v, k in faults),
-            bool(content.get("r", 0)),
-            str(content["d"]),
-        )
-    except (binascii.Error, zlib.error, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InvalidToken):
-            raise
+        whole = unpacker.eof and not unpacker.unused_data
+        if not whole or zlib.crc32(text).to_bytes(4, "big") != raw[:4]:
+            raise ValueError("a part of it is changed or missing")
+        return _read(json.loads(text))
+    except (binascii.Error, zlib.error, KeyError, TypeError, ValueError, RecursionError) as error:
+        found = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidToken(
-            f"token: found {word[:40]!r} that cannot be read ({error}), expected it whole"
+            f"token: found {word[:40]!r} that cannot be read ({found}), expected it whole"
         ) from None
+
+
+def _read(content: Any) -> Recipe:
+    """The recipe in a token's content. Raises ValueError, KeyError or TypeError for one that is none."""
+    schedule = None if "c" not in content else _dense(content["c"])
+    strategy = _a(str, content["y"])
+    if schedule is None and concrete(strategy, 0, LENGTH) != strategy:
+        raise ValueError(f"strategy {strategy!r} leaves something open")
+    faults = content.get("f")
+    return Recipe(
+        _a(int, content["s"]),
+        strategy,
+        schedule,
+        tuple(Cut(_count(step), _cut_kind(kind)) for step, kind in content.get("x", ())),
+        None
+        if faults is None
+        else tuple((_a(str, p), _a(str, n), _count(v), str(FaultKind(k))) for p, n, v, k in faults),
+        bool(content.get("r", 0)),
+        _a(str, content["d"]),
+    )
+
+
+def _a(kind: type[T], value: object) -> T:
+    if type(value) is not kind:
+        raise ValueError(f"found {value!r:.40}, expected {kind.__name__}")
+    return value
+
+
+def _count(value: object) -> int:
+    number = _a(int, value)
+    if number < 0:
+        raise ValueError(f"found {number}, expected 0 or more")
+    return number
+
+
+def _cut_kind(value: object) -> str:
+    if value not in CUTS:
+        raise ValueError(f"found {value!r:.40}, expected {' or '.join(CUTS)}")
+    return str(value)
 
 
 def _sparse(schedule: Sequence[int]) -> list[int]:
@@ -121,8 +154,8 @@ def _sparse(schedule: Sequence[int]) -> list[int]:
 
 
 def _dense(told: object) -> tuple[int, ...]:
-    numbers = cast("list[int]", told)
-    if sum(numbers[::2]) > LONGEST or len(numbers) % 2 or any(number < 0 for number in numbers):
+    numbers = [_count(number) for number in cast("list[object]", _a(list, told))]
+    if sum(numbers[::2]) > LONGEST or len(numbers) % 2:
         raise ValueError("a schedule that is none")
     schedule = list[int]()
     for gap, choice in zip(numbers[::2], numbers[1::2], strict=True):

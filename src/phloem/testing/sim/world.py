@@ -27,6 +27,7 @@ from typing import Any, Final, NoReturn, cast, final
 import outcome
 import trio
 import trio.testing
+from sniffio import thread_local as async_library
 
 from phloem.errors import NotSimulated
 
@@ -64,11 +65,13 @@ class Threads:
 
     async def _work(self, job: Callable[[], Any], deliver: Deliver, seconds: float) -> None:
         await trio.sleep(seconds)
-        self._slept = 0.0
+        self._slept, library = 0.0, async_library.name
+        async_library.name = None  # a thread is in none
         try:
             result = outcome.capture(job)
         finally:
             slept, self._slept = self._slept, None
+            async_library.name = library
         if slept:
             await trio.sleep(slept)
         self.outstanding -= 1
@@ -90,21 +93,29 @@ def world_of(seed: int, mock: trio.testing.MockClock, threads: Threads) -> Itera
     chance = stream(seed, "random")
     bits = stream(seed, "urandom").getrandbits
     now = mock.current_time
-    localtime, gmtime, ctime = time.localtime, time.gmtime, time.ctime
-    asctime, strftime, clock_gettime = time.asctime, time.strftime, getattr(time, "clock_gettime", None)
+    clock_gettime: Any = getattr(time, "clock_gettime", None)
 
     def wall() -> float:
         return EPOCH + now()
 
     def clock(clk_id: int, /) -> float:
-        cast("Any", clock_gettime)(clk_id)  # refuses what is no clock
+        clock_gettime(clk_id)  # refuses what is no clock
         return wall() if clk_id in WALL_CLOCKS else now()
+
+    def clock_ns(clk_id: int, /) -> int:
+        return int(clock(clk_id) * NANO)
 
     def urandom(size: int, /) -> bytes:
         return bits(8 * size).to_bytes(size, "big") if size else b""
 
+    def getrandom(size: int, flags: int = 0) -> bytes:
+        return urandom(size)
+
     def seeded(generator: random.Random, a: Any = None, version: int = 2) -> None:
         _seed(generator, chance.getrandbits(64) if a is None else a, version)
+
+    def reseed(a: Any = None, version: int = 2) -> None:
+        seeded(_shared(), a, version)
 
     def node_uuid(node: int | None = None, clock_seq: int | None = None) -> uuid.UUID:
         return uuid.UUID(int=bits(128), version=1)
@@ -126,17 +137,17 @@ def world_of(seed: int, mock: trio.testing.MockClock, threads: Threads) -> Itera
         (time, "thread_time", now),
         (time, "thread_time_ns", lambda: int(now() * NANO)),
         (time, "clock_gettime", clock),
-        (time, "clock_gettime_ns", lambda clk_id, /: int(clock(clk_id) * NANO)),
-        (time, "localtime", lambda secs=None, /: localtime(wall() if secs is None else secs)),
-        (time, "gmtime", lambda secs=None, /: gmtime(wall() if secs is None else secs)),
-        (time, "ctime", lambda secs=None, /: ctime(wall() if secs is None else secs)),
-        (time, "asctime", lambda *t: asctime(*(t or (localtime(wall()),)))),
-        (time, "strftime", lambda format, /, *t: strftime(format, *(t or (localtime(wall()),)))),
+        (time, "clock_gettime_ns", clock_ns),
+        (time, "localtime", _else_now(time.localtime, wall)),
+        (time, "gmtime", _else_now(time.gmtime, wall)),
+        (time, "ctime", _else_now(time.ctime, wall)),
+        (time, "asctime", _else_then(time.asctime, 0, wall)),
+        (time, "strftime", _else_then(time.strftime, 1, wall)),
         (time, "sleep", threads.sleep),
         (os, "urandom", urandom),
-        (os, "getrandom", lambda size, flags=0: urandom(size)),
+        (os, "getrandom", getrandom),
         (random, "_urandom", urandom),
-        (random, "seed", lambda a=None, version=2: seeded(_shared(), a, version)),  # bound long ago
+        (random, "seed", reseed),  # a method bound long ago, to the class as it was
         (random.Random, "seed", seeded),
         (uuid, "uuid1", node_uuid),
         (tempfile, "_name_sequence", None),  # the generator of names, kept from before; a new one is seeded
@@ -173,6 +184,25 @@ _seed: Final = random.Random.seed
 def _shared() -> random.Random:
     """The generator behind ``random.random()`` and its like."""
     return cast("random.Random", cast("Any", random.random).__self__)
+
+
+def _else_now(stock: Callable[[float], Any], wall: Callable[[], float]) -> Callable[..., Any]:
+    """``stock``, which takes seconds and reads the real clock if it is given none."""
+
+    def told(secs: float | None = None, /) -> Any:
+        return stock(wall() if secs is None else secs)
+
+    return told
+
+
+def _else_then(stock: Callable[..., str], place: int, wall: Callable[[], float]) -> Callable[..., str]:
+    """``stock``, which takes a calendar's time at this place, likewise."""
+    localtime = time.localtime
+
+    def told(*args: Any) -> str:
+        return stock(*args) if len(args) > place else stock(*args, localtime(wall()))
+
+    return told
 
 
 def _only_in(thread: int, ours: Callable[..., Any], stock: Callable[..., Any]) -> Callable[..., Any]:

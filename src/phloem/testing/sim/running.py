@@ -45,7 +45,7 @@ __all__ = [
 
 Main = Callable[[], Awaitable[Any]]
 Check = Callable[[Result], object]
-MAX_STEPS: Final = 250_000  # some seconds if each is looked at; an organism of some hundred messages takes a few thousand
+MAX_STEPS: Final = 250_000  # seconds where each is looked at; some hundred messages take a few thousand
 
 
 @final

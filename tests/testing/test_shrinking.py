@@ -54,7 +54,9 @@ def needs(*places: int) -> Fails:
 
 
 @given(schedules, st.data())
-def test_of_a_set_of_needed_switches_exactly_that_set_is_left(schedule: Schedule, data: st.DataObject) -> None:
+def test_of_a_set_of_needed_switches_exactly_that_set_is_left(
+    schedule: Schedule, data: st.DataObject
+) -> None:
     needed = data.draw(st.sets(st.sampled_from(switches(schedule)), max_size=6))
     smallest = shrink_schedule(schedule, Program(needs(*needed)))
     assert switches(smallest) == sorted(needed)

@@ -1,7 +1,7 @@
 """The command line: one file per command, ``main`` for the entry point.
 
     app          the group, and the way every error takes
-    demo check send run
+    demo init check schema graph send run sim trace
                  the commands
     shell        options, logging and complaints they share
     batch        one organism over one batch
@@ -11,7 +11,12 @@
                  a message's bytes -> a payload and where it goes
     results writing
                  outcomes -> lines, in order
-    exit_codes signals standard progress console
+    simulation   many runs of one organism and one batch, and what they find
+    simulating judging whole_batch
+                 what is run, what is wrong with it, what is sent
+    recording trace_lines trace_tree trace_diff
+                 a run -> a file, and what is read from it
+    exit_codes signals interrupts standard progress sim_summary console
                  how it ends, and what is seen of it
 
 Outermost ring: imports everything, nobody imports it.

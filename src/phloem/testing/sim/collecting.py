@@ -14,16 +14,21 @@ __all__ = ["quiet_collector"]
 
 
 @contextmanager
-def quiet_collector() -> Iterator[Callable[[], None]]:
-    """The cyclic garbage collector off; gives what collects the runs' garbage, cheaply, between them."""
+def quiet_collector(*, many: bool = True) -> Iterator[Callable[[], None]]:
+    """The cyclic garbage collector off; gives what collects the runs' garbage, cheaply, between them.
+
+    For a single run (``many`` false) nothing is made cheap: its garbage is the next collection's.
+    """
     enabled, frozen = gc.isenabled(), gc.get_freeze_count()
     gc.disable()
-    if not frozen:
+    freeze = many and not frozen
+    if freeze:
         gc.freeze()  # what was there before is looked at no more
     try:
         yield _collect
     finally:
-        if not frozen:
+        if freeze:
+            _collect()
             gc.unfreeze()
         (gc.enable if enabled else gc.disable)()  # whatever the program has done with it
 

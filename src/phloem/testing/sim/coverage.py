@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, final
 
-from .sites import Site
+from .sites import Site, is_products
 
-__all__ = ["Awaits", "unreached"]
+__all__ = ["Awaits", "never", "unreached", "unreached_sites"]
 
 _INNER: Final = re.compile(r"(?:\.<locals>)?\.<(?:listcomp|setcomp|dictcomp|genexpr)>")
 
@@ -59,8 +59,29 @@ class Awaits(ast.NodeVisitor):
         self.found.setdefault(name, set()).add((first, max(first, last)))
 
 
+def never(what: str, sites: Iterable[Site]) -> list[str]:
+    """``never …ed at: file:line in function`` for each, and one line for all of phloem's own.
+
+    Whoever tests a program on phloem can do nothing about those.
+    """
+    told, ours = list[str](), 0
+    for site in sorted(set(sites), key=lambda site: (site.file, site.line)):
+        if is_products(site.file):
+            ours += 1
+        else:
+            told.append(f"never {what} at: {site.place} in {site.function}")
+    if ours:
+        told.append(f"never {what} at: {ours} line{'s' if ours > 1 else ''} of phloem's own")
+    return told
+
+
 def unreached(stood: Iterable[Site]) -> Iterator[str]:
     """``file:line in function`` of each await that none of the sites is at, in functions that have one."""
+    return (f"{site.place} in {site.function}" for site in unreached_sites(stood))
+
+
+def unreached_sites(stood: Iterable[Site]) -> Iterator[Site]:
+    """As ``unreached``."""
     by_file: dict[str, dict[str, set[int]]] = {}
     for site in stood:
         function = _INNER.sub("", site.function)  # what stands in a comprehension stands in its function
@@ -72,7 +93,7 @@ def unreached(stood: Iterable[Site]) -> Iterator[str]:
                 continue
             for first, last in sorted(spans):
                 if not any(first <= line <= last for line in lines):
-                    yield str(Site(file, first, name).place) + f" in {name}"
+                    yield Site(file, first, name)
 
 
 def _awaits(file: str) -> dict[str, set[tuple[int, int]]]:

@@ -37,11 +37,9 @@ class Made:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Remember whatever is made from here to the end of the block."""
-        before: list[tuple[Any, str, Any]] = []
-        for kind in (*_LIMITERS, *_SENDERS, *_RECEIVERS):
-            before.append((kind, "__init__", kind.__init__))
-            if kind not in _LIMITERS:
-                before.append((kind, "close", kind.close))
+        ends: tuple[Any, ...] = (*_SENDERS, *_RECEIVERS)
+        before = [(kind, "__init__", kind.__init__) for kind in (*_LIMITERS, *ends)]
+        before += [(kind, "close", kind.close) for kind in ends]
         for kind, name, stock in before:
             setattr(kind, name, self._remembering(stock) if name == "__init__" else self._noting(stock))
         try:
@@ -62,11 +60,11 @@ class Made:
     def _remembering(self, stock: Callable[..., None]) -> Callable[..., None]:
         made = self._made
 
-        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        def init(self: Any, *args: Any, **kwargs: Any) -> None:
             stock(self, *args, **kwargs)
             made.append((self, _maker()))
 
-        return __init__
+        return init
 
     def _noting(self, stock: Callable[..., None]) -> Callable[..., None]:
         closed = self._closed
@@ -78,7 +76,7 @@ class Made:
         return close
 
     def left(self) -> Iterator[str]:
-        """What is borrowed, unread, waited for or open, in words. A clone is told by the line that made it."""
+        """What is borrowed, unread, waited for or open, in words; a clone by the line that made it."""
         unread, open_ends = dict[str, None](), Counter[tuple[str, str]]()
         for thing, where in self._made:
             statistics = thing.statistics()
@@ -90,7 +88,9 @@ class Made:
             elif id(thing) not in self._closed:
                 open_ends["send" if isinstance(thing, _SENDERS) else "receive", where] += 1
                 if statistics.current_buffer_used and isinstance(thing, _RECEIVERS):
-                    unread[f"{statistics.current_buffer_used} item(s) unread in the channel made at {where}"] = None
+                    unread[
+                        f"{statistics.current_buffer_used} item(s) unread in the channel made at {where}"
+                    ] = None
         yield from unread
         for (side, where), count in open_ends.items():
             many = f" ({count} times)" if count > 1 else ""

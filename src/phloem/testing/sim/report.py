@@ -23,7 +23,7 @@ SHOWN: Final = 20  # lines of what was not covered; a longer list is counted
 class Report:
     """Of an exploration, a sweep or an exhaustive search; it grows while that goes on.
 
-    ``distinct`` counts different traces, ``cancels`` and ``timeouts`` the runs that were cut so.
+    ``distinct`` counts different traces, ``cancels`` and ``timeouts`` the runs that were cut so, once.
     ``not_covered`` says in words what nobody has looked at. ``finished`` is False if the search was cut
     short; it has not ``passed`` then, whatever it found.
     """
@@ -34,15 +34,13 @@ class Report:
     steps: int = 0
     cancels: int = 0
     timeouts: int = 0
-    second_cuts: int = 0  # of the cut runs, those that were cut again while they cleaned up
+    second_cuts: int = 0  # runs that were cut again while they cleaned up after a cut
     faults_fired: int = 0
     failures: tuple[ScheduleFailure, ...] = ()
     not_covered: tuple[str, ...] = ()
     finished: bool = False
     seconds: float = 0.0
-    longest: int = (
-        0  # steps of the longest run: no less than its choices; a schedule ends with its last switch
-    )
+    longest: int = 0  # choices of the longest run
     _digests: set[str] = field(default_factory=set[str], repr=False)
     _sometimes: dict[str, bool] = field(default_factory=dict[str, bool], repr=False)
     _stood: set[Site] = field(default_factory=set[Site], repr=False)
@@ -77,15 +75,16 @@ class Report:
         """Count one run."""
         self.runs += 1
         self.steps += result.steps
-        self.longest = max(self.longest, result.steps)
+        self.longest = max(self.longest, result.choices)
         self.faults_fired += len(result.faults)
         self._digests.add(result.digest)
         for name, true in result.sometimes.items():
             self._sometimes[name] = self._sometimes.get(name, False) or true
-        if result.cut is not None:
+        if len(result.cuts) > 1:
+            self.second_cuts += 1
+        elif result.cut is not None:
             self.cancels += result.cut.kind == "cancel"
             self.timeouts += result.cut.kind == "timeout"
-            self.second_cuts += len(result.cuts) > 1
         if result.stood:
             self._looked += 1
             for stood in result.stood:

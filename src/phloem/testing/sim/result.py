@@ -23,14 +23,12 @@ from .tokens import Cut
 
 __all__ = ["Result", "Trace", "TraceEvent", "canonical", "digest_of", "ending", "leaves"]
 
-PARTS: Final = 100_000  # of a value that are told: a tenth of a second
+PARTS: Final = 100_000  # of a value that are told: some tenths of a second
 SHOWN: Final = 200  # characters of an ending in a result's repr
 
-_SETS: Final[tuple[object, ...]] = (set.__repr__, frozenset.__repr__)
-_SEQUENCES: Final[tuple[object, ...]] = (list.__repr__, tuple.__repr__, deque.__repr__)
-_MAPPINGS: Final[tuple[object, ...]] = (
-    dict.__repr__, OrderedDict.__repr__, defaultdict.__repr__, Counter.__repr__, MappingProxyType.__repr__,
-)  # fmt: skip
+_SETS: Final[tuple[type[Any], ...]] = (set, frozenset)
+_SEQUENCES: Final[tuple[type[Any], ...]] = (list, tuple, deque)
+_MAPPINGS: Final[tuple[type[Any], ...]] = (dict, OrderedDict, defaultdict, Counter, MappingProxyType)
 
 
 @final
@@ -103,6 +101,7 @@ class Result:
     diverged: bool = False  # a replay that did not do what its token says
     stood: Sequence[Stood] = ()  # where the task of each step stood, as far as that was looked at
     cut_stacks: Sequence[Stack] = ()
+    choices: int = 0  # ticks in which several tasks could run
     order: Sequence[int] = ()  # which task ran at each step, by the order in which they began
 
     def unwrap(self) -> Any:
@@ -136,7 +135,7 @@ def digest_of(
 
 
 def ending(value: object, failure: object, *, stacks: bool = True) -> str:
-    """How a run ended, alike in every process; without a deadlock's stacks also in every version of Python."""
+    """How a run ended, alike in every process; without a deadlock's stacks, in every Python as well."""
     if isinstance(failure, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", failure)
         parts = sorted(ending(None, each, stacks=stacks) for each in group.exceptions)
@@ -175,7 +174,7 @@ class _Teller:
         self.left -= 1
         if depth == 0 or self.left < 0:
             return "…"
-        kind = type(value)
+        kind: type[Any] = type(value)  # pyright: ignore[reportUnknownVariableType]
         try:
             return self._told(value, kind, depth - 1)
         except Exception as error:  # noqa: BLE001 - a user's repr; the run is over, and its digest must not fail
@@ -183,12 +182,12 @@ class _Teller:
 
     def _told(self, value: Any, kind: type[Any], depth: int) -> str:
         shown: object = kind.__repr__  # a subclass of a plain container has its own, or that one's
-        if shown in _SETS:
+        if _is_one(shown, _SETS):
             return f"{kind.__name__}({{{', '.join(self._unordered(value, depth))}}})"
-        if shown in _SEQUENCES or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+        if _is_one(shown, _SEQUENCES) or (tuple in kind.__mro__ and hasattr(kind, "_fields")):
             told = (self.told(each, depth) for each in value)
             return f"{kind.__name__}({', '.join(self._some(told, len(value)))})"
-        if shown in _MAPPINGS:
+        if _is_one(shown, _MAPPINGS):
             told = (f"{self.told(key, depth)}: {self.told(each, depth)}" for key, each in value.items())
             name = "" if kind is dict else kind.__name__
             return f"{name}{{{', '.join(self._some(told, len(value)))}}}"
@@ -220,6 +219,10 @@ class _Teller:
             told.append(teller.told(each, depth))
             self.left -= share - max(teller.left, 0)
         return sorted(told)
+
+
+def _is_one(shown: object, kinds: tuple[type[Any], ...]) -> bool:
+    return any(shown is each.__repr__ for each in kinds)
 
 
 def _text(error: BaseException) -> str:

@@ -55,9 +55,16 @@ class Settings:
 
     plan: FaultPlan | None = None
     max_steps: int = MAX_STEPS
+    look_around: bool = False  # at those who wait within a deadline, too
     look_from: float = math.inf  # the step from which on to look closely: slower, and the same digest
 
     def __post_init__(self) -> None:
+        plan: object = self.plan
+        if not isinstance(plan, FaultPlan | None):
+            raise TypeError(
+                f"faults: found {type(plan).__name__}, expected a FaultPlan: FaultPlan.parse(text), or "
+                "phloem.testing.faults.plan(text) for an organism"
+            )
         if self.max_steps < 1:
             raise ValueError(f"max_steps: found {self.max_steps}, expected 1 or more")
 
@@ -85,7 +92,7 @@ def simulate(
     recipe = decode(replay) if replay is not None else recipe_of(seed, strategy, resources=resources)
     settings = Settings(faults, max_steps, look_from=0)
     check_seam()
-    with quiet_collector():
+    with quiet_collector(many=False):
         return run(main, recipe, settings)
 
 
@@ -131,6 +138,7 @@ class _Runner:
             max_steps=settings.max_steps,
             look_from=settings.look_from,
             watch=watch,
+            look_around=settings.look_around,
         )
         if follow is not None:
             self._scheduler.follow(follow)
@@ -256,6 +264,7 @@ class _Runner:
             stood=scheduler.looker.stood,
             cut_stacks=scheduler.cut_stacks,
             order=scheduler.order,
+            choices=len(scheduler.choices),
         )
 
     def _trace(self, failure: BaseException | None) -> Trace:

@@ -49,9 +49,13 @@ class Scheduler(trio.abc.Instrument):
         look_from: float,
         stop_when_idle: bool = True,
         watch: Watch | None = None,
+        look_around: bool = False,
     ) -> None:
         self._choose, self._batches = chooser.choose, batches
-        self._look_from, self.looker = look_from, Looker(look_from, self.short_name)
+        self._look_from, self.looker = (
+            look_from,
+            Looker(look_from, self.short_name, self._numbers if look_around else None),
+        )
         self._max, self._stop_when_idle, self._watch = max_steps, stop_when_idle, watch
         self._cuts = deque(sorted((cut for cut in cuts if cut.step > 0), key=lambda cut: cut.step))
         self._next_cut = self._cuts[0].step if self._cuts else math.inf
@@ -198,8 +202,9 @@ class Scheduler(trio.abc.Instrument):
         return next((index for index, task in enumerate(batch) if ordinals[task] > after), 0)
 
     def _look_at_choice(self, batch: list[Task], base: int, index: int) -> None:
-        could_go_on = batch[base] is self._last
-        self._preempts = index != base and could_go_on
+        # Going on for ever is no choice either: where fairness gives the turn away, taking it back costs one.
+        could_go_on = self._last in batch
+        self._preempts = could_go_on and batch[index] is not self._last
         if self._watch is not None:
             self._watch((index - base) % len(batch), len(batch), could_go_on)
 
@@ -247,12 +252,21 @@ class Scheduler(trio.abc.Instrument):
     def _cut(self, task: Task) -> None:
         while self._cuts and self.steps >= self._cuts[0].step:
             cut = self._cuts.popleft()
-            scope = self.scope if cut.kind == "cancel" else innermost_deadline(task)
+            scope = self.scope
+            if cut.kind == "timeout":
+                of = task if cut.task is None else self._numbered(cut.task)
+                scope = None if of is None else innermost_deadline(of)
             if scope is not None:
                 self.log.append((self.steps, "cut", str(cut)))
                 self.cut_stacks.append(stack_of(task))
                 scope.cancel(reason=str(cut))
         self._next_cut = self._cuts[0].step if self._cuts else math.inf
+
+    def _numbers(self) -> dict[Task, int]:
+        return {task: self._ordinals[task] for task in self.program_tasks()}
+
+    def _numbered(self, number: int) -> Task | None:
+        return next((task for task in self.live if self._ordinals[task] == number), None)
 
     # -- ends -------------------------------------------------------------------------------------
 

@@ -185,17 +185,15 @@ def check_seam() -> None:
 
     Takes about a millisecond; whoever is about to simulate calls it once. Raises NotSimulated within a run.
     """
-    if trio.lowlevel.in_trio_run():
-        raise NotSimulated(
-            "found a simulation within a Trio run; expected it outside, since it runs Trio itself"
-        )
     missing = [
         f"{module.__name__}.{name}" for module, names in NEEDED for name in names if not hasattr(module, name)
     ]
     if missing:
         raise _unsupported(f"without {', '.join(missing)}")
     if trio.lowlevel.in_trio_run():
-        raise NotSimulated("found a simulation within a Trio run; expected it outside, since it runs Trio itself")
+        raise NotSimulated(
+            "found a simulation within a Trio run; expected it outside, since it runs Trio itself"
+        )
     missing = trio.run(_missing)
     if missing:
         raise _unsupported(f"without {', '.join(missing)}")

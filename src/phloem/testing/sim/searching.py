@@ -6,6 +6,7 @@ Decides what is a failure, when two are the same, and that none is told before i
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 import traceback
@@ -16,10 +17,10 @@ from typing import Final, final
 
 import trio
 
-from phloem.errors import NeverReached, ResourceLeft, ScheduleFailure
+from phloem.errors import Deadlock, NeverReached, ResourceLeft, ScheduleFailure
 
 from .collecting import quiet_collector
-from .coverage import unreached
+from .coverage import never, unreached_sites
 from .reordering import joined_orders
 from .report import Report
 from .result import Result, leaves
@@ -36,6 +37,7 @@ __all__ = ["Search", "Signature"]
 Signature = tuple[str, ...]
 Progress = Callable[[Report], object]
 SAME_AGAIN: Final = 2  # replays of what is told: it must be there each time
+SHRINK_STEPS: Final = 2_000_000  # in all runs that make one failure smaller: some 20 s
 SHUFFLES: Final = 100  # tried to see whether stock Trio could have it
 SHUFFLED_STEPS: Final = 100_000  # in all of them: about a second
 MOST_FAILURES: Final = 20  # different ones kept of a search that goes on after the first
@@ -64,6 +66,7 @@ class Search:
         self._known: set[Signature] = set()
         self._collect: Callable[[], object] = list
         self._expected = expected
+        self._tried = self._spent = 0  # runs to make failures smaller, and the steps of those for this one
         self.full = False  # as many failures as are kept
 
     @contextmanager
@@ -79,9 +82,17 @@ class Search:
 
     # -- runs -----------------------------------------------------------------------------------
 
-    def try_(self, recipe: Recipe, *, look_from: float = math.inf, watch: Watch | None = None) -> Result:
+    def try_(
+        self,
+        recipe: Recipe,
+        *,
+        look_from: float = math.inf,
+        look_around: bool = False,
+        watch: Watch | None = None,
+    ) -> Result:
         """One run, counted; a failure is raised, or kept where the search goes on."""
-        result = run(self._main, recipe, replace(self._settings, look_from=look_from), watch)
+        settings = replace(self._settings, look_from=look_from, look_around=look_around)
+        result = run(self._main, recipe, settings, watch)
         self.report.add(result)
         failure = self.verdict(result)
         if self.report.runs % COLLECT_EVERY == 0:
@@ -100,9 +111,14 @@ class Search:
         if self._check is None:
             return None
         try:
-            self._check(result)
-        except Exception as error:  # noqa: BLE001 - a verdict, which is told
+            told = self._check(result)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a verdict, also that of a test tool
             return error
+        if inspect.iscoroutine(told):
+            told.close()
+            raise TypeError(f"check: found an async function ({told.__qualname__}), expected a plain one")
         return None
 
     def _is_expected(self, result: Result, failure: BaseException) -> bool:
@@ -126,7 +142,7 @@ class Search:
 
     def places(self) -> tuple[str, ...]:
         """Lines of what the runs that were looked at never reached."""
-        found = [f"never waited at: {each}" for each in unreached(self.report.sites)]
+        found = never("waited", unreached_sites(self.report.sites))
         if found and self.report.looked_at < self.report.runs:
             found.insert(0, f"places were looked at in {self.report.looked_at} of {self.report.runs} runs")
         return tuple(found)
@@ -152,20 +168,21 @@ class Search:
         look_from: float = math.inf,
         follow: Sequence[int] | None = None,
     ) -> tuple[Result, BaseException] | None:
-        """The run, if it fails in the same way."""
+        """The run, if it fails in the same way. None too where there would be no end to the trying."""
+        if self._spent > SHRINK_STEPS and look_from:
+            return None
         result = run(self._main, recipe, replace(self._settings, look_from=look_from), None, follow)
         failure = self.verdict(result)
         self._tried += 1
+        self._spent += result.steps
         if failure is None or signature_of(failure) != signature:
             return None
         return result, failure
 
-    _tried = 0
-
     def _tell(self, result: Result, failure: BaseException, signature: Signature) -> ScheduleFailure:
         """Shrink it, have it again, and write it down."""
         exact = replace(decode(result.token), digest="")
-        before = self._tried
+        before, self._spent = self._tried, 0
         recipe = self._one_a_tick(exact, result, signature)
         # None: the program does not do twice what it is told to, and nothing can be made of it
         recipe = exact if recipe is None else self._shrunk(recipe, signature)
@@ -271,7 +288,10 @@ def _signature(error: BaseException) -> str:
     for frame, line in traceback.walk_tb(error.__traceback__):
         if is_own(frame.f_code.co_filename):
             place = f"{frame.f_code.co_filename}:{line}"
+    if isinstance(error, Deadlock):  # where they stand who wait
+        place = "; ".join(sorted({each.rsplit("\n", 1)[-1].strip() for each in error.tasks}))
     if isinstance(error, ResourceLeft):  # the kind of thing, not how many or which
         words = sorted({scrubbed("".join(c for c in each if not c.isdecimal()))[:60] for each in error.left})
         place = "; ".join(words)
-    return f"{type(error).__name__} {place}"
+    # An error may say itself what makes it the same as another, where one line raises many kinds.
+    return f"{type(error).__name__} {place} {getattr(error, 'sameness', '')}".rstrip()

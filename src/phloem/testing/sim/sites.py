@@ -14,7 +14,7 @@ from typing import Any, Final, cast, final
 
 import trio
 
-__all__ = ["Places", "Site", "Stack", "is_own", "scrubbed", "stack_of", "waits_for"]
+__all__ = ["Places", "Site", "Stack", "is_own", "is_products", "scrubbed", "stack_of", "waits_for"]
 
 _LIBRARIES: Final = ("trio", "anyio", "outcome", "sniffio", "attr")
 _PACKAGES: Final = re.compile(r"/(?:site|dist)-packages/")
@@ -91,10 +91,15 @@ def waits_for(task: trio.lowlevel.Task) -> str:
     called = frames[own[-1] + 1 :] if own else frames
     if not called:
         return "nothing that can be seen"
-    states = (_state(frame.f_locals.get("self")) for frame in called)
-    return called[0].f_code.co_qualname + next(
-        filter(None, states), ""
-    )  # what the program's own code has called
+    said = called[0].f_code.co_qualname  # what the program's own code has called
+    things = [frame.f_locals.get("self") for frame in reversed(called)]
+    told = [(type(each).__name__, _state(each)) for each in things if each is not None]
+    told = [each for each in told if each[1]]
+    # The innermost thing that can tell of itself more than that somebody waits for it.
+    more = [each for each in told if not each[1].startswith(" (tasks waiting")]
+    for kind, state in (*more, *told):
+        return (said if kind in said else f"{said} of a {kind}") + state
+    return said
 
 
 def _state(found: Any) -> str:
@@ -119,8 +124,9 @@ def _state(found: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, trio.lowlevel.Task):
-        return value.name
+    name = getattr(value, "name", None)
+    if isinstance(name, str):  # a task, Trio's or anyio's
+        return name
     if isinstance(value, list):  # borrowers
         borrowers = (_value(each) for each in cast("list[object]", value))
         return ", ".join(sorted(borrowers)) or "nobody"
@@ -145,11 +151,18 @@ def is_own(file: str) -> bool:
     return not path.startswith(_STDLIB)
 
 
+def is_products(file: str) -> bool:
+    """True for a file of phloem's, which brings this simulation, and which the program may stand on."""
+    return _path(file).startswith(_PRODUCT)
+
+
 def _path(file: str) -> str:
     return file.replace("\\", "/")
 
 
 _HERE: Final = _path(os.path.dirname(os.path.abspath(__file__))) + "/"
+_PRODUCT: Final = _HERE.removesuffix("testing/sim/")
+_TOOLS: Final = (_PRODUCT + "testing/", _PRODUCT + "cli/")  # they run programs, and are no part of one
 _INSTALLED: Final = _path(os.path.dirname(os.path.dirname(os.path.abspath(trio.__file__))))
-_FOREIGN: Final = (_HERE, *(f"{_INSTALLED}/{name}/" for name in _LIBRARIES))
+_FOREIGN: Final = (*_TOOLS, *(f"{_INSTALLED}/{name}/" for name in _LIBRARIES))
 _STDLIB: Final = _path(os.path.dirname(os.path.abspath(os.__file__))) + "/"

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, final
 
+from .coverage import never
 from .injecting import FaultPlan
 from .looking import Stood
 from .report import Report
 from .result import Result
 from .running import MAX_STEPS, Check, Main, Settings, recipe_of
 from .searching import Search
-from .sites import Stack
+from .sites import Site, Stack
 from .strategies import Strategy
 from .tokens import Cut, Recipe
 
@@ -46,7 +47,8 @@ def sweep(
 
     ``cancel="every-step"`` cancels the whole scenario before its k-th task step for every k;
     ``"every-site"`` once for each distinct await stack; None not at all. With ``timeouts`` the innermost
-    scope with a deadline fires at each step (or site) as well, and the TooSlowError that this may be is no
+    scope with a deadline fires at each step (or site) as well, also that of a task that waits while another
+    is at work (once for each two places); and the TooSlowError that this may be is no
     failure. In the cleanup that follows a cut, each shielded deadline fires once at each place. A run fails
     by what ``main`` raises, a deadlock, what ``check(result)`` raises (``result.cut`` says what was done;
     ``value`` is None where the cut ended it), and by what it leaves behind (``resources``).
@@ -85,7 +87,7 @@ class _Sweep:
 
     def run(self, timeouts: bool) -> Report:
         report = self._search.report
-        baseline = self._search.try_(self._recipe, look_from=0)
+        baseline = self._search.try_(self._recipe, look_from=0, look_around=timeouts)
         self._stood.update(stood.stack for stood in baseline.stood)
         cuts = list(self._planned(baseline.stood, timeouts))
         report.planned = 1 + len(cuts)
@@ -94,10 +96,10 @@ class _Sweep:
                 self._open = len(cuts) - index
                 break
             self._try(cut)
-        never = {stack[-1] for stack in self._stood if stack} - {stack[-1] for stack in self._cut if stack}
+        uncut = {stack[-1] for stack in self._stood if stack} - {stack[-1] for stack in self._cut if stack}
         report.not_covered = (
             *self._search.places(),
-            *sorted(f"never cut at: {site.place} in {site.function}" for site in never),
+            *never("cut", uncut),
         )
         if self._open:
             report.not_covered += (f"{self._open} cuts after as many different failures as are kept",)
@@ -113,6 +115,17 @@ class _Sweep:
         if timeouts:
             inside = [each for each in stood if each.deadline]
             yield from (Cut(step, "timeout") for step in self._steps(inside))
+            yield from self._of_others(stood)
+
+    def _of_others(self, stood: Sequence[Stood]) -> Iterator[Cut]:
+        """A deadline fires while another task is at work: once for each two places, of both."""
+        seen = set[tuple[Site | None, Site]]()
+        for each in stood:
+            at = each.stack[-1] if each.stack else None
+            for number, waits_at in each.waiting:
+                if (at, waits_at) not in seen:
+                    seen.add((at, waits_at))
+                    yield Cut(each.step, "timeout", number)
 
     def _steps(self, stood: Sequence[Stood]) -> Iterator[int]:
         seen = set[Stack]()

@@ -34,14 +34,17 @@ class Cut:
     """What a sweep did to a run, just before one of its steps.
 
     ``kind``: ``cancel`` is the whole scenario; ``timeout`` the innermost scope with a deadline around the
-    task whose step it is. Steps are counted from 0, which is the first of ``main``.
+    task whose step it is, or around ``task``, which waits then (its number in the run's trace). Steps are
+    counted from 0, which is the first of ``main``.
     """
 
     step: int
     kind: str = "cancel"
+    task: int | None = None
 
     def __str__(self) -> str:
-        what = "the scenario cancelled" if self.kind == "cancel" else "the innermost deadline fired"
+        whose = "" if self.task is None else f" of waiting task #{self.task}"
+        what = "the scenario cancelled" if self.kind == "cancel" else f"the innermost deadline{whose} fired"
         return f"{what} before step {self.step}"
 
 
@@ -70,14 +73,16 @@ def encode(recipe: Recipe) -> str:
     if recipe.schedule is not None:
         content["c"] = _sparse(recipe.schedule)
     if recipe.cuts:
-        content["x"] = [[cut.step, cut.kind] for cut in recipe.cuts]
+        content["x"] = [
+            [cut.step, cut.kind, *(() if cut.task is None else (cut.task,))] for cut in recipe.cuts
+        ]
     if recipe.faults is not None:
         content["f"] = [list(fault) for fault in recipe.faults]
     if recipe.resources:
         content["r"] = 1
     text = json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
     packed = zlib.compress(text, 9)
-    check = zlib.crc32(text).to_bytes(4, "big")
+    check = zlib.crc32(packed).to_bytes(4, "big")
     return PREFIX + base64.urlsafe_b64encode(check + packed).decode().rstrip("=")
 
 
@@ -89,11 +94,12 @@ def decode(token: str) -> Recipe:
     body = word[len(PREFIX) :]
     try:
         raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
+        if zlib.crc32(raw[4:]).to_bytes(4, "big") != raw[:4]:
+            raise ValueError("a part of it is changed or missing")
         unpacker = zlib.decompressobj()
         text = unpacker.decompress(raw[4:], LONGEST)
-        whole = unpacker.eof and not unpacker.unused_data
-        if not whole or zlib.crc32(text).to_bytes(4, "big") != raw[:4]:
-            raise ValueError("a part of it is changed or missing")
+        if not unpacker.eof or unpacker.unused_data:
+            raise ValueError("a part of it is missing, or there is more of it")
         return _read(json.loads(text))
     except (binascii.Error, zlib.error, KeyError, TypeError, ValueError, RecursionError) as error:
         found = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
@@ -113,7 +119,10 @@ def _read(content: Any) -> Recipe:
         _a(int, content["s"]),
         strategy,
         schedule,
-        tuple(Cut(_count(step), _cut_kind(kind)) for step, kind in content.get("x", ())),
+        tuple(
+            Cut(_count(step), _cut_kind(kind), *map(_count, task))
+            for step, kind, *task in content.get("x", ())
+        ),
         None
         if faults is None
         else tuple((_a(str, p), _a(str, n), _count(v), str(FaultKind(k))) for p, n, v, k in faults),

@@ -316,7 +316,7 @@ UNDISTURBED: Final[Mapping[str, Sequence[str]]] = {
     "again and again": ["OrganismClosed"],
     "first": ["'idle'"],
     "last": ["'sent'"],
-    "drained": ["(Done(number=2),)"],
+    "drained": ["(Done(number=0),)"],
 }
 
 
@@ -339,9 +339,11 @@ async def begin(organism: Organism) -> str:
 
 
 async def leave(world: World, organism: Organism) -> str:
-    """The last that is asked of it: one message that takes too long, and one to be drained."""
+    """The last that is asked of it: what takes too long, what waits for that, and one to be drained."""
+    long = '<Part xmlns=""><Number>900</Number></Part>'
+    await organism.inject(message(long, long, meta=TO_WORKER))
     await organism.send(Part(900), to="worker")
-    world.drained = await organism.send(Call("d"), to="prisoner")
+    world.drained = await organism.send(Part(LOOPS), to="loop")
     return "sent"
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 
 from phloem.errors import ScheduleFailure
 from phloem.testing.sim import (

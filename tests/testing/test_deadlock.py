@@ -105,7 +105,7 @@ async def children() -> None:
     async def child_with_a_name() -> None:
         await trio.sleep_forever()
 
-    async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:  # noqa: ASYNC112
         nursery.start_soon(child_with_a_name)
 
 
@@ -121,7 +121,7 @@ async def a_parking_lot() -> None:
 async def an_anyio_lock() -> None:
     lock = anyio.Lock()
     await lock.acquire()
-    async with anyio.create_task_group() as group:
+    async with anyio.create_task_group() as group:  # noqa: ASYNC112
         group.start_soon(lock.acquire)
 
 
@@ -141,10 +141,10 @@ async def an_anyio_semaphore() -> None:
 
 
 async def a_start_that_never_comes() -> None:
-    async def never(task_status: trio.TaskStatus[None]) -> None:
+    async def never(task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128
         await trio.sleep_forever()
 
-    async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:  # noqa: ASYNC112
         await nursery.start(never)
 
 
@@ -223,7 +223,7 @@ def test_each_task_is_told_with_its_own_stack_the_outermost_first() -> None:
         await inner(event)
 
     async def of_a_child() -> None:
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112
             nursery.start_soon(outer, trio.Event())
 
     async def main() -> None:

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import trio
-import trio.testing
 
 from phloem.errors import Deadlock, Livelock, ResourceLeft, ScheduleFailure
 from phloem.testing.sim import (

@@ -241,7 +241,7 @@ def test_exhaust_comes_to_an_end_of_a_program_that_spins() -> None:
         done: list[int] = []
 
         async def spins() -> None:
-            while not done:
+            while not done:  # noqa: ASYNC110
                 await trio.lowlevel.checkpoint()
 
         async def works() -> None:

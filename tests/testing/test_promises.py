@@ -1,9 +1,9 @@
 """phloem's own promises, held to by simulation: under any schedule, wherever it is cut, whatever fails.
 
 The programs are in ``support``: ``reference`` has everything that an organism does, ``crowd`` is about
-seats, ``delegations`` about budgets, ``bus_reference`` about the bus alone. Each run opens a whole organism (or bus), watches it
-from the first message to long after the end, and must break no promise. ``PHLOEM_SIM_RUNS`` asks for
-more runs than the tests have by themselves.
+seats, ``delegations`` about budgets, ``bus_reference`` about the bus alone. Each run opens a whole
+organism (or bus), watches it from the first message to long after the end, and must break no promise.
+``PHLOEM_SIM_RUNS`` asks for more runs than the tests have by themselves.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def test_no_promise_is_broken_by_a_cancel_at_any_step() -> None:
     assert report.cancels > 250
 
 
-@pytest.mark.parametrize("seed", [3, 4])
-def test_no_promise_is_broken_by_a_cancel_or_a_deadline_at_any_place(seed: int) -> None:
+@pytest.mark.slow
+def test_no_promise_is_broken_by_a_cancel_or_a_deadline_at_any_place() -> None:
     report = sweep(
         reference,
         cancel="every-site",
         timeouts=True,
         check=check_reference,
-        seed=seed,
+        seed=3,
         strategy="walk",
         max_steps=STEPS,
     )

@@ -63,6 +63,7 @@ def test_what_main_raises_is_the_failure_and_never_raised(kind: type[BaseExcepti
     if kind is StopIteration:  # Python's own rule for coroutines
         assert isinstance(failure, RuntimeError)
         return
+    assert failure is not None
     assert type(failure) is kind
     assert failure.args == ("told",)
 
@@ -184,7 +185,7 @@ def test_a_child_that_swallows_everything_is_ended_by_force() -> None:
 def test_a_livelock_ends(shield: bool, strategy: str) -> None:
     async def main() -> None:
         with trio.CancelScope(shield=shield):
-            while True:
+            while True:  # noqa: ASYNC110
                 await trio.lowlevel.checkpoint()
 
     result = run_of(main, max_steps=500, strategy=strategy)
@@ -262,7 +263,7 @@ def test_a_system_task_that_outlives_main_behind_a_shield_is_no_hang() -> None:
 def test_a_system_task_that_spins_after_main_is_no_hang() -> None:
     async def spins() -> None:
         with trio.CancelScope(shield=True):
-            while True:
+            while True:  # noqa: ASYNC110
                 await trio.lowlevel.checkpoint()
 
     async def main() -> None:

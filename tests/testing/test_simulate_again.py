@@ -112,7 +112,7 @@ def test_a_loop_that_spins_until_another_has_run_ends(strategy: str, seed: int, 
         done: list[int] = []
 
         async def spins() -> None:
-            while not done:
+            while not done:  # noqa: ASYNC110
                 await trio.lowlevel.checkpoint()
 
         async def works() -> None:
@@ -175,7 +175,7 @@ def test_a_thousand_runs_leave_nothing_of_theirs_behind() -> None:
     async def main() -> None:
         payload = Payload()
         kept.append(weakref.ref(payload))
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112
             nursery.start_soon(holds, payload)
 
     async def holds(payload: Payload) -> None:

@@ -123,7 +123,7 @@ def test_a_deadlock_of_two_locks_is_found() -> None:
 
 def test_a_loop_that_never_yields_the_turn_for_long_is_a_livelock() -> None:
     async def main() -> None:
-        while True:
+        while True:  # noqa: ASYNC110
             await anyio.lowlevel.checkpoint()
 
     assert isinstance(simulate(main, max_steps=300).failure, Livelock)

@@ -116,7 +116,7 @@ def test_another_threads_trio_meanwhile_finds_all_that_is_real() -> None:
     async def main() -> list[Any]:
         seen: list[Any] = []
         inside.set()
-        while not outside.is_set():
+        while not outside.is_set():  # noqa: ASYNC110
             await trio.lowlevel.checkpoint()
         seen.append(trio.current_time())
         seen.append(os.urandom(8))

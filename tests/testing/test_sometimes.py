@@ -171,7 +171,7 @@ def test_the_run_is_known_in_children_system_tasks_and_jobs() -> None:
         async def child() -> None:
             found.append(current_run())
 
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112
             nursery.start_soon(child)
         trio.lowlevel.spawn_system_task(child)
         await trio.sleep(1)

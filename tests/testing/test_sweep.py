@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 
 from phloem.errors import Deadlock, ScheduleFailure
 from phloem.testing.sim import Cut, Result, simulate, sweep
@@ -29,7 +28,7 @@ async def talks() -> int:
                     await send.send(number)
 
         nursery.start_soon(sends)
-        return sum([number async for number in receive])
+        return sum([number async for number in receive])  # noqa: ASYNC121
 
 
 # -- which cuts there are ------------------------------------------------------------------------------
@@ -169,7 +168,7 @@ def test_a_deadline_that_raises_is_no_failure_but_what_else_is_raised_is() -> No
     assert sweep(main, timeouts=True).passed
 
     async def in_a_group() -> None:
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112
             nursery.start_soon(main)
 
     assert sweep(in_a_group, timeouts=True).passed
@@ -192,7 +191,7 @@ async def cleans_up_awaiting() -> None:
     try:
         await trio.sleep(10)
     finally:
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()  # noqa: ASYNC102
         said.append("goodbye")
         log.extend(said)
 

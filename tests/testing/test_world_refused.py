@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
-import anyio.from_thread
-import anyio.to_thread
 import pytest
 import trio
 
@@ -102,7 +100,7 @@ def test_memory_streams_are_the_way() -> None:
         left, right = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(left.send_all, b"hello")
-            return bytes(await right.receive_some(5))
+            return bytes(await right.receive_some(5))  # noqa: ASYNC121
 
     assert value_of(main) == b"hello"
 

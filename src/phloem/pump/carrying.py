@@ -94,7 +94,8 @@ class Carriers:
             delivery = self._core.queue.take(slots.room_for)
         if delivery is not None:
             self._take(carrier, delivery)
-            trio.lowlevel.current_task().context = context_for(delivery)
+            task = trio.lowlevel.current_task()
+            task.context, task.name = context_for(delivery), f"phloem {delivery.listener.key}"
         else:
             slots.leave(carrier)
         if delivery is None or (self._core.queue and slots.any_room()):

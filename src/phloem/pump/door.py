@@ -35,6 +35,7 @@ from phloem.wire.parsing import first_bad_char, printable, quoted
 
 from .conversation import Conversation, Turn
 from .dispatch import callers_context, current_dispatch
+from .intake import closed
 from .pipeline import ORIGINAL, Checked, Passed, Refused
 from .pump import Pump
 
@@ -111,7 +112,8 @@ class Door:
                 if intake.crowded:  # a long document took its time; others stood in line before
                     tell = partial(self._pump.observer.waiting, sender)
                     await intake.room(may_wait=not self.inside, tell=tell)
-                self._refuse_closed()
+                if intake.closed:
+                    await closed()
                 seated = True
             finally:
                 if not seated:
@@ -122,7 +124,8 @@ class Door:
         else:
             await trio.lowlevel.checkpoint()
             checked = await examine()
-            self._refuse_closed()
+            if intake.closed:
+                await closed()
             self._refuse_ended(conversation)
             turn = conversation.open_turn(budgets)
         core.begin(turn, checked)
@@ -224,10 +227,6 @@ class Door:
                 f"{what} inside a dispatch of {delivery.listener.key!r} waits for work that may need its "
                 "place; forward with HandlerResponse(payload, to=…), the answer comes back to this thread"
             )
-
-    def _refuse_closed(self) -> None:
-        if self._pump.intake.closed:
-            raise OrganismClosed("the organism takes no more messages")
 
     def _refuse_ended(self, conversation: Conversation) -> None:
         if conversation.cut_state is not None:

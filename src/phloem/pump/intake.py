@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final, final
+from typing import Final, NoReturn, final
 
 import trio
 
@@ -26,7 +26,7 @@ from phloem.wire.repair import Mend
 from .pipeline import Pipeline
 from .slots import Slots
 
-__all__ = ["Intake", "Waits"]
+__all__ = ["Intake", "Waits", "closed"]
 
 Waits = Callable[[str, int], None]  # what is waited for (seat, threads), and how many wait for it now
 
@@ -36,6 +36,12 @@ NO_SEAT: Final = (
     "no seat is free (or too many threads live), and a handler that waits may hold up who could make room; "
     "forward instead"
 )
+
+
+async def closed() -> NoReturn:
+    """Raise OrganismClosed; or ``Cancelled`` where that is why it closed: nobody is left to be told then."""
+    await trio.lowlevel.checkpoint_if_cancelled()
+    raise OrganismClosed("the organism takes no more messages")
 
 
 @final
@@ -109,7 +115,7 @@ class Intake:
         except trio.WouldBlock:
             raise WouldDeadlock(NO_SEAT) from None
         except trio.ClosedResourceError:
-            raise OrganismClosed("the organism takes no more messages") from None
+            await closed()
 
     async def _sit(self, tell: Waits | None) -> None:
         """What ``receive`` does, and a word between its first look and its waiting."""
@@ -132,7 +138,7 @@ class Intake:
         """Take nobody in any more; who waits for a seat or a thread is told so."""
         if not self.closed:
             self.closed = True
-            # Who waits is told by the end he waits at; the other one closed first would tell him "no more comes".
+            # Who waits is told by the end he waits at; by the other, closed first, he would hear of an end.
             for end in (self._seats, self._put_seat, self._slot, self._give_slot):
                 end.close()
             self._thinned.set()
@@ -213,14 +219,14 @@ class Intake:
     async def _take_slot(self) -> object:
         await trio.lowlevel.checkpoint()
         if self.closed:
-            raise OrganismClosed("the organism takes no more messages")
+            await closed()
         if self._room() and not self._readers:
             return self._occupy()
         self._readers += 1
         try:
             return await self._slot.receive()
         except trio.ClosedResourceError:
-            raise OrganismClosed("the organism takes no more messages") from None
+            await closed()
         finally:
             self._readers -= 1
 

@@ -46,6 +46,11 @@ class Violation(AssertionError):
         lines = [*self.violations[:LISTED], *([f"and {more} more"] if more > 0 else ())]
         super().__init__("\n".join(lines))
 
+    @property
+    def sameness(self) -> str:
+        """What was broken first, without the ids of what it was broken with."""
+        return " ".join(word for word in self.violations[0].split() if not any(map(str.isdecimal, word)))
+
 
 @contextmanager
 def observing(observer: Observer) -> Iterator[None]:

@@ -21,11 +21,12 @@ from phloem.config import Handler, ListenerConfig, OrganismConfig
 from phloem.errors import ConfigurationError, ConfigurationFault, NotSimulated
 from phloem.loading import importable, load_config
 from phloem.messages import HandlerMetadata
-from phloem.organism import Organism, open_organism
+from phloem.organism import Organism
 from phloem.pump.observer import Observer
 from phloem.pump.ports import SeededIds
 from phloem.pump.routing import twin_keys
 
+from .invariants import open_watched_organism
 from .sim.context import Run, current_run
 
 __all__ = ["open_simulated_organism"]
@@ -41,7 +42,7 @@ async def open_simulated_organism(
     listeners: Sequence[ListenerConfig] = (),
     observer: Observer | None = None,
 ) -> AsyncIterator[Organism]:
-    """As ``open_organism``, with the simulation's clock, ids, chance and faults, which follow from its seed.
+    """As ``open_watched_organism``, with the simulation's clock, ids, chance and faults: its seed decides.
 
     ``handlers`` takes the place of handlers, by the keys of ``organism.listeners``: an async handler,
     or a list of results. Of a list each call takes the next one at a checkpoint of its own, and raises
@@ -68,7 +69,7 @@ async def open_simulated_organism(
     config = replace(config, listeners=scripted)
     with folder:
         try:
-            async with open_organism(
+            async with open_watched_organism(
                 config,
                 clock=_SimulatedClock(run),
                 ids=SeededIds(run.random.randbytes(16)),

@@ -1,4 +1,4 @@
-"""Whoever is cancelled together with the organism he asks is cancelled, and hears nothing of a closed door."""
+"""Whoever is cancelled together with the organism he asks hears of no closed door: he is cancelled."""
 
 from __future__ import annotations
 

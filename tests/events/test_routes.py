@@ -225,7 +225,7 @@ def test_routes_find_what_asking_each_would_find_in_order_of_addition(seed: int)
     assert is_empty(routes)
 
 
-@pytest.mark.parametrize("each", EVERY_FILTER, ids=str)
+@pytest.mark.parametrize("each", EVERY_FILTER)
 def test_one_sink_is_found_by_its_events_only_and_leaves_nothing_behind(each: Filters) -> None:
     routes: Routes[Sink] = Routes()
     sink = Sink()

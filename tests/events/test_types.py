@@ -107,7 +107,9 @@ def test_a_timestamp_is_a_datetime(found: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "zone", [None, Zone(None), Zone(OSError()), Zone(SystemExit()), Zone("two")], ids=shown
+    "zone",
+    [None, Zone(None), Zone(OSError()), Zone(SystemExit()), Zone("two")],
+    ids=["none", "unknown", "error", "exit", "no delta"],
 )
 def test_a_timestamp_is_aware(zone: tzinfo | None) -> None:
     assert "expected an aware datetime: with" in refused(timestamp=AT.replace(tzinfo=zone))

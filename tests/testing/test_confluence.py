@@ -17,6 +17,7 @@ from phloem.messages import HandlerMetadata, HandlerResponse, SystemError
 from phloem.organism import Organism
 from phloem.testing.confluence import Confluence, assert_confluent
 from phloem.testing.invariants import open_watched_organism
+from phloem.testing.organisms import open_simulated_organism
 from phloem.testing.sim import simulate
 from support.listeners import BACK, Ask, Note, Ping, Reply, drop, fall, listener
 
@@ -156,13 +157,6 @@ def test_two_organisms_in_one_program_are_told_apart() -> None:
     assert assert_confluent(both, runs=30).passed
 
 
-def test_a_program_without_organisms_is_confluent() -> None:
-    async def nothing() -> None:
-        await trio.sleep(1)
-
-    assert assert_confluent(nothing, runs=3).passed
-
-
 # -- a difference ---------------------------------------------------------------------------------
 
 
@@ -271,3 +265,30 @@ def test_runs_that_failed_or_were_cut_are_not_compared() -> None:
     confluence = Confluence()
     confluence.check(simulate(confluence.watching(broken)))
     confluence.check(simulate(confluence.watching(program(lambda: [BACK], asks(Ask("x"), "back")))))
+
+
+def test_a_program_without_a_message_to_compare_is_refused() -> None:
+    async def main() -> None:
+        await trio.sleep(1)
+
+    with pytest.raises(ValueError, match="found no message in 3 runs"):
+        assert_confluent(main, runs=3)
+
+
+def test_a_simulated_organism_is_compared_as_a_watched_one_is() -> None:
+    arrived = list[str]()
+
+    async def first_come(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
+        await trio.lowlevel.checkpoint()
+        arrived.append(metadata.message_id)
+        return HandlerResponse.respond(Sum(len(arrived)))
+
+    async def main() -> None:
+        arrived.clear()
+        config = OrganismConfig("race", [ListenerConfig("gate", Job, first_come, "Counts.")])
+        async with open_simulated_organism(config) as organism, trio.open_nursery() as nursery:
+            nursery.start_soon(organism.ask, Job(1), "gate")
+            nursery.start_soon(organism.ask, Job(2), "gate")
+
+    with pytest.raises(NotConfluent):
+        assert_confluent(main, runs=50)

@@ -152,6 +152,11 @@ class Confluence:
     def __init__(self) -> None:
         self._first: tuple[list[Record], str] | None = None
 
+    @property
+    def compared(self) -> int:
+        """Records of the run that the others are compared with: 0 says that nothing was compared."""
+        return 0 if self._first is None else len(self._first[0])
+
     def watching(self, main: Main) -> Main:
         """The same program, whose messages are written down."""
 
@@ -184,17 +189,23 @@ def assert_confluent(
     ``main`` opens its organism by ``open_watched_organism`` (or ``open_simulated_organism``). A message is
     known by its sender, turn and payload where a stranger sent it, else by the message that led to it and
     its place among what that one sent. Raises NotConfluent with the first message that differs and both
-    schedules, shrunk; ScheduleFailure for a run that fails by itself.
+    schedules, shrunk; ScheduleFailure for a run that fails by itself; ValueError if nothing was compared.
     """
     confluence = Confluence()
     try:
-        return explore(
+        report = explore(
             confluence.watching(main), runs=runs, seed=seed, strategy=strategy, check=confluence.check
         )
     except ScheduleFailure as failure:
         if isinstance(failure.failure, NotConfluent):
             raise failure.failure from failure
         raise
+    if not confluence.compared:
+        raise ValueError(
+            f"assert_confluent: found no message in {report.runs} runs, expected an organism opened by "
+            "open_watched_organism or open_simulated_organism, and somebody who sends to it"
+        )
+    return report
 
 
 def _difference(first: list[Record], token: str, second: list[Record], other: str) -> str:

@@ -181,7 +181,7 @@ def test_a_result_can_be_shown_whatever_its_value(value: object) -> None:
 
 def test_a_trace_is_a_sequence_of_lines() -> None:
     events = [TraceEvent(step, "note", f"n{step}") for step in range(3)]
-    trace = Trace(events)
+    trace = Trace(lambda: events)
     assert list(trace) == events
     assert (len(trace), trace[0], trace[-1], tuple(trace[1:])) == (
         3,
@@ -191,7 +191,7 @@ def test_a_trace_is_a_sequence_of_lines() -> None:
     )
     assert events[1] in trace
     assert str(trace).splitlines() == ["     0  note    n0", "     1  note    n1", "     2  note    n2"]
-    assert str(Trace([])) == ""
+    assert str(Trace(list)) == ""
 
 
 def test_the_last_line_of_a_trace_is_its_end() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
@@ -28,12 +29,14 @@ class Run:
 
     def __init__(self, seed: int, faults: Injector | None, note: Callable[[str, str], None]) -> None:
         self.seed, self.faults = seed, faults
-        self.random: random.Random = stream(seed, "program")
         self.reached: dict[str, bool] = {}
-        self.found: list[
-            object
-        ] = []  # what checks have to say after the run: oracles of the program leave it here
+        self.found: list[object] = []  # what the program's own oracles leave, for checks after the run
         self._note = note
+
+    @cached_property
+    def random(self) -> random.Random:
+        """The scenario's own chance, which nothing else draws from."""
+        return stream(self.seed, "program")
 
     def note(self, text: str) -> None:
         """A line in the trace, which the digest covers. Never a checkpoint."""

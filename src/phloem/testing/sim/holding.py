@@ -77,6 +77,7 @@ class HeldRun:
             look_from=math.inf,  # nowhere: no trace is told
             stop_when_idle=False,  # an idle run waits for its next call
         )
+        self._usual_pick = self._scheduler.pick()
         injector = None if faults is None else Injector(faults, seed, told=self._told_fault)
         self._context = Run(seed, injector, self._scheduler.note)
         self._clock = trio.testing.MockClock()  # it never jumps by itself
@@ -324,7 +325,7 @@ class HeldRun:
     def _pick(self, batch: list[Task], runq: deque[Task]) -> None:
         if self._by_force:
             raise Ended
-        self._scheduler(batch, runq)
+        self._usual_pick(batch, runq)
 
     def _jump(self) -> bool:
         left = self._to_next_timer()

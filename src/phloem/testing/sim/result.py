@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, Final, cast, final, overload
@@ -19,7 +20,7 @@ from phloem.errors import SimulationError
 from .injecting import FiredFault
 from .looking import Stood
 from .sites import Stack, scrubbed
-from .tokens import Cut
+from .tokens import Cut, Recipe, encode
 
 __all__ = ["Result", "Trace", "TraceEvent", "canonical", "digest_of", "ending", "leaves"]
 
@@ -50,10 +51,14 @@ class TraceEvent:
 
 @final
 class Trace(Sequence[TraceEvent]):
-    """The lines of a run, in order."""
+    """The lines of a run, in order. ``make`` gives them, once somebody reads: of most runs nobody does."""
 
-    def __init__(self, events: Sequence[TraceEvent]) -> None:
-        self._events = tuple(events)
+    def __init__(self, make: Callable[[], Sequence[TraceEvent]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _events(self) -> tuple[TraceEvent, ...]:
+        return tuple(self._make())
 
     def __len__(self) -> int:
         return len(self._events)
@@ -90,7 +95,7 @@ class Result:
     digest: str
     trace: Trace
     schedule: tuple[int, ...]
-    token: str
+    recipe: Recipe
     virtual_seconds: float
     steps: int
     cut: Cut | None = None
@@ -103,6 +108,11 @@ class Result:
     cut_stacks: Sequence[Stack] = ()
     choices: int = 0  # ticks in which several tasks could run
     order: Sequence[int] = ()  # which task ran at each step, by the order in which they began
+
+    @property
+    def token(self) -> str:
+        """The run in one word, for ``simulate(main, replay=…)``."""
+        return encode(self.recipe)
 
     def unwrap(self) -> Any:
         """``value``, or raise ``failure``."""

@@ -6,11 +6,11 @@ door for users; explorations and sweeps use ``run`` beneath it.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, final
 
 import trio
@@ -28,7 +28,7 @@ from .scheduling import Ended, Scheduler, Watch
 from .seam import check_seam, scheduled_by
 from .sites import scrubbed
 from .strategies import LENGTH, Replay, chooser_for, concrete
-from .tokens import Recipe, decode, encode
+from .tokens import Recipe, decode
 from .world import Threads, world_of
 
 __all__ = [
@@ -174,7 +174,7 @@ class _Runner:
             raise NotSimulated(
                 "found simulate within a Trio run; expected a plain function, since it runs Trio itself"
             )
-        with scheduled_by(scheduler):
+        with scheduled_by(scheduler.pick()):
             try:
                 trio.run(self._program, clock=self._clock, instruments=[scheduler])
             except trio.TrioInternalError as error:
@@ -252,7 +252,7 @@ class _Runner:
             digest=digest,
             trace=self._trace(failure),
             schedule=_trimmed(scheduler.choices),
-            token=encode(kept),
+            recipe=kept,
             virtual_seconds=self._clock.current_time(),
             steps=scheduler.steps,
             cut=recipe.cuts[0] if recipe.cuts else None,
@@ -269,17 +269,24 @@ class _Runner:
 
     def _trace(self, failure: BaseException | None) -> Trace:
         scheduler = self._scheduler
-        rows = [(step, 0, TraceEvent(step, kind, _line(text))) for step, kind, text in scheduler.log]
-        rows += [(step, 1, TraceEvent(step, "switch", text)) for step, text in scheduler.looker.switches]
-        rows.sort(key=lambda row: row[:2])
         end = ending(self._value, failure).split("\n", 1)[0]
-        return Trace([*(row[2] for row in rows), TraceEvent(scheduler.steps, "end", _line(end))])
+        return Trace(partial(_events, scheduler.log, scheduler.looker.switches, scheduler.steps, end))
+
+
+def _events(
+    log: Sequence[tuple[int, str, str]], switches: Sequence[tuple[int, str]], steps: int, end: str
+) -> list[TraceEvent]:
+    """Log and switches in the order of their steps; what happened before a switch stands first."""
+    rows = [(step, 0, TraceEvent(step, kind, _line(text))) for step, kind, text in log]
+    rows += [(step, 1, TraceEvent(step, "switch", text)) for step, text in switches]
+    rows.sort(key=lambda row: row[:2])
+    return [*(row[2] for row in rows), TraceEvent(steps, "end", _line(end))]
 
 
 def name_of(main: Main) -> str:
     """``module.qualname`` of a program, as Trio names a task."""
     function: Any = main
-    while isinstance(function, functools.partial):
+    while isinstance(function, partial):
         function = function.func
     name = getattr(function, "__qualname__", type(function).__name__)
     return f"{getattr(function, '__module__', '?')}.{name}"

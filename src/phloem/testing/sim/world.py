@@ -20,6 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from multiprocessing.process import BaseProcess
 from threading import get_ident
 from typing import Any, Final, NoReturn, cast, final
@@ -52,10 +53,13 @@ class Threads:
     """Worker threads, simulated: a job waits for a seeded while, then runs in one step."""
 
     def __init__(self, seed: int, clock: trio.testing.MockClock) -> None:
-        self._draw = stream(seed, "threads").random
-        self._clock = clock
+        self._seed, self._clock = seed, clock
         self._slept: float | None = None  # by the job that runs now
         self.outstanding = 0
+
+    @cached_property
+    def _draw(self) -> Callable[[], float]:
+        return stream(self._seed, "threads").random
 
     def start(self, job: Callable[[], Any], deliver: Deliver) -> None:
         """In place of a thread. Its result is delivered as a thread's is."""

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Final, final
+from typing import final
 
 from .exit_codes import Tally, exit_code
+from .signals import handled_by
 
 __all__ = ["Interrupted", "Interrupts", "watched_interrupts"]
-
-_WATCHED: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @final
@@ -47,20 +44,11 @@ def watched_interrupts(tell: Callable[[str], object]) -> Iterator[Interrupts]:
     """
     interrupts = Interrupts()
 
-    def receive(number: int, frame: FrameType | None) -> None:
-        interrupts.received += (signal.Signals(number),)
+    def receive(number: signal.Signals) -> None:
+        interrupts.received += (number,)
         if len(interrupts.received) > 1:
             os._exit(exit_code(Tally(), signals=interrupts.received))
         tell("stopping after this run; a second signal stops at once\n")
 
-    if threading.current_thread() is not threading.main_thread():
+    with handled_by(receive):
         yield interrupts
-        return
-    before = {number: signal.getsignal(number) for number in _WATCHED}
-    for number in _WATCHED:
-        signal.signal(number, receive)
-    try:
-        yield interrupts
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -19,7 +19,7 @@ import trio
 
 from .exit_codes import Tally, exit_code
 
-__all__ = ["Signals", "watched_signals"]
+__all__ = ["Signals", "handled_by", "watched_signals"]
 
 _WATCHED: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -39,8 +39,8 @@ def watched_signals() -> Iterator[Signals]:
     """Signals until the block is left. Inside ``trio.run``; does nothing outside the main thread."""
     signals, token = Signals(), trio.lowlevel.current_trio_token()
 
-    def receive(number: int, frame: FrameType | None) -> None:
-        signals.received += (signal.Signals(number),)
+    def receive(number: signal.Signals) -> None:
+        signals.received += (number,)
         if len(signals.received) == 1:
             token.run_sync_soon(signals.first.set, idempotent=True)
             return
@@ -49,14 +49,28 @@ def watched_signals() -> Iterator[Signals]:
         finally:
             os._exit(exit_code(Tally(), signals=signals.received))
 
-    if threading.current_thread() is not threading.main_thread():
+    with handled_by(receive):
         yield signals
+
+
+@contextmanager
+def handled_by(receive: Callable[[signal.Signals], object]) -> Iterator[None]:
+    """Each SIGINT and SIGTERM goes to ``receive``, in the signal handler, until the block is left.
+
+    Does nothing outside the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        receive(signal.Signals(number))
+
     before = {number: signal.getsignal(number) for number in _WATCHED}
     for number in _WATCHED:
-        signal.signal(number, receive)
+        signal.signal(number, handler)
     try:
-        yield signals
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, stock in before.items():
+            signal.signal(number, stock)

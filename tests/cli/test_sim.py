@@ -198,6 +198,13 @@ def test_injected_faults_are_counted_and_are_nobodys_violation(sim: Sim) -> None
     assert done.rows["confluence"].endswith("in which no fault fired")
 
 
+def test_a_plan_of_which_nothing_fired_is_not_covered(sim: Sim) -> None:
+    never = sim("relay", "--faults", "handler=slow:0; thread=raise", "--seeds", "2")
+    assert never.code == 0
+    assert "no fault was met, of those planned at handler, thread" in never.rows["not covered"]
+    assert "no fault was met" not in sim("relay", "--faults", "handler=slow:1:1").rows["not covered"]
+
+
 def test_beside_injected_faults_a_handlers_own_are_found(sim: Sim) -> None:
     done = sim("boom", "--faults", "handler=slow:1:0.3")
     assert done.code == 1

@@ -128,6 +128,7 @@ def test_the_line_to_paste_has_what_the_run_depends_on(sim: Sim) -> None:
         (("--out", "./batch.ndjson"), "is the same file as --batch batch.ndjson"),
         (("--out", "nowhere/x"), "nowhere/x: No such file"),
         (("--out", "."), "Is a directory"),
+        (("--out", ""), "--out: found nothing, expected the name of a file"),
     ],
 )
 def test_an_option_that_is_none_is_refused_before_the_first_run(
@@ -155,6 +156,12 @@ def test_a_batch_without_a_message_is_refused(command: Any, batch: str, error: s
     done = command("sim", "organism.yaml", "--batch", "batch.ndjson")
     assert (done.code, done.out) == (2, "")
     assert error in done.err
+
+
+def test_a_batch_without_a_name_is_refused(command: Any) -> None:
+    done = command("sim", "organism.yaml", "--batch", "")
+    assert (done.code, done.out) == (2, "")
+    assert "--batch: found nothing, expected the name of a file" in done.err
 
 
 def test_messages_that_cannot_be_read_are_told_and_are_not_covered(command: Any) -> None:

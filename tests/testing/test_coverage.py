@@ -182,6 +182,19 @@ BODIES = {
         async def main():
             await partial(work, 1)()
         """,
+    "contexts on lines of their own that wait only as they are entered": """
+        @asynccontextmanager
+        async def opened():
+            await step()
+            yield
+
+        async def main():
+            async with (
+                opened(),
+                opened(),
+            ):
+                pass
+        """,
     "async with": """
         @asynccontextmanager
         async def opened():

@@ -54,6 +54,9 @@ PROGRAMS = """
     async def own_number():
         return "x" * 5_000 + str(os.getpid()) + "y" * 5_000
 
+    async def hash_of_a_text():
+        return hash("a text")
+
     async def real_time():
         return str(datetime.datetime.now())
 
@@ -136,6 +139,13 @@ def test_a_program_that_does_the_same_everywhere_gives_its_digest(importable: An
     assert digest == check_determinism("programs.py:plain", hash_seeds=(7,))
     assert digest == check_determinism(importable.plain, hash_seeds=(7,))
     assert digest == simulate(importable.plain).digest
+
+
+def test_each_hash_seed_that_is_asked_for_is_the_one_there(programs: Path) -> None:
+    one = check_determinism("programs.py:hash_of_a_text", hash_seeds=(7, 7))
+    assert one == check_determinism("programs.py:hash_of_a_text", hash_seeds=(7,))
+    assert one != check_determinism("programs.py:hash_of_a_text", hash_seeds=(8,))
+    assert "PYTHONHASHSEED=8" in said_of("hash_of_a_text", hash_seeds=(7, 8))
 
 
 def test_seed_and_strategy_are_those_of_the_run(importable: Any) -> None:

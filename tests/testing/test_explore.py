@@ -21,6 +21,7 @@ from phloem.testing.sim import (
     explore,
     simulate,
 )
+from phloem.testing.sim.strategies import LENGTH
 from support.small_programs import deadlocks_sometimes, failure_of, fine, loses_an_update
 
 # -- what is found ------------------------------------------------------------------------------------
@@ -62,6 +63,23 @@ def test_a_failure_replays_twenty_times_with_one_digest(strategy: str) -> None:
         assert {each.digest for each in again} == {told.result.digest}
         assert not any(each.diverged for each in again)
         assert {type(each.failure) for each in again} == {type(told.failure)}
+
+
+def test_pct_expects_a_program_as_long_as_it_was_so_far() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(trio.lowlevel.checkpoint)
+
+    seen: list[tuple[str, int]] = []
+    explore(
+        main, runs=6, strategy="pct3", check=lambda result: seen.append((result.strategy, result.choices))
+    )
+    longest = 0
+    for strategy, choices in seen:
+        assert strategy == f"pct3@{longest or LENGTH}"
+        longest = max(longest, choices)
+    assert 0 < longest != LENGTH
 
 
 def test_it_stops_at_the_first_failure() -> None:

@@ -54,6 +54,20 @@ def test_contexts_are_entered_and_left_by_one_task_in_reverse_order() -> None:
     assert log == ["a up", "b up", "b down", "a down"]
 
 
+def test_what_leaves_a_context_at_the_end_is_not_cancelled() -> None:
+    log: list[str] = []
+
+    @asynccontextmanager
+    async def polite() -> AsyncIterator[None]:
+        yield
+        await trio.sleep(1)  # no shield
+        log.append("goodbye")
+
+    with HeldRun() as run:
+        run.enter(polite())
+    assert log == ["goodbye"]
+
+
 def test_a_context_can_be_left_before_the_end() -> None:
     log: list[str] = []
     with HeldRun() as run:

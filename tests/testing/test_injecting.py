@@ -146,6 +146,11 @@ def test_who_visits_more_often_moves_no_draw_of_others() -> None:
     assert [each for each in few if each.name == "a"] == [each for each in many if each.name == "a"]
 
 
+def test_names_of_one_point_are_drawn_apart() -> None:
+    met = {name: [each.visit for each in drawn(4, *[name] * 50, per_visit=0.5)] for name in "abcd"}
+    assert len(set(map(tuple, met.values()))) == 4
+
+
 def test_points_are_drawn_apart() -> None:
     kinds = (FaultKind.RAISE,)
     both = FaultPlan({"p": Point(kinds, 0.5), "q": Point(kinds, 0.5)})

@@ -120,6 +120,30 @@ def test_what_is_left_behind_is_named(breaks: Callable[[Organism], Any], found: 
     assert any(what.startswith(found) or found in what for what in violations(use))
 
 
+@pytest.mark.parametrize(
+    ("owner", "name", "value", "found"),
+    [
+        (lambda organism: organism, "threads", ("t",), "1 live threads after"),
+        (lambda organism: organism, "todos", ("t",), "1 open todos after"),
+        (lambda organism: organism._pump.intake, "waiting", 1, "1 strangers waiting for a seat after"),
+        (lambda organism: organism._pump.intake, "parsing", 1, "1 documents being parsed after"),
+        (lambda organism: organism._pump.intake, "closed", False, "the way in is open after"),
+    ],
+)
+def test_each_thing_that_may_be_left_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Callable[[Organism], object],
+    name: str,
+    value: object,
+    found: str,
+) -> None:
+    organism = simulate(main_of(ask)).unwrap()
+    assert left_behind(organism) == []
+    monkeypatch.setattr(type(owner(organism)), name, property(lambda _: value), raising=False)
+    (what,) = left_behind(organism)
+    assert what.startswith(found)
+
+
 def test_a_seat_too_many_is_found_while_it_is_used_and_as_the_block_is_left() -> None:
     async def use(organism: Organism) -> None:
         for _ in range(2):
@@ -201,6 +225,18 @@ def test_an_end_told_on_the_bus_by_nobody_is_found() -> None:
 
     (found,) = violations(use)
     assert "2 times that it ended" in found
+
+
+def test_a_dispatch_told_on_the_bus_after_the_end_is_found() -> None:
+    async def use(organism: Organism) -> None:
+        receipt = await organism.send(Ask("x"), to="back")
+        await organism.wait(receipt)
+        for id in (receipt.conversation, "somebody-elses"):
+            organism.events.emit(AgentEvent("node_loop_iteration", "watched", execution_id=id))
+
+    (found,) = violations(use)
+    assert "was told of a dispatch of conversation" in found
+    assert "after its end; expected nothing then" in found
 
 
 def test_an_outcome_that_belies_a_cut_is_found() -> None:

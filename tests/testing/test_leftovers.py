@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import anyio
@@ -13,7 +15,7 @@ import pytest
 import trio
 
 from phloem.errors import ResourceLeft
-from phloem.testing.sim import simulate
+from phloem.testing.sim import simulate, sweep
 
 
 def left_by(main: Callable[[], Awaitable[Any]], **more: Any) -> tuple[str, ...]:
@@ -43,6 +45,16 @@ def test_a_borrowed_token_is_told_with_the_line_of_its_limiter() -> None:
     assert "test_leftovers.py:" in told
 
 
+def test_a_run_that_leaves_something_behind_has_no_value() -> None:
+    async def main() -> str:
+        trio.CapacityLimiter(1).acquire_nowait()
+        return "done"
+
+    assert simulate(main).value == "done"
+    result = simulate(main, resources=True)
+    assert (result.value, type(result.failure)) == (None, ResourceLeft)
+
+
 def test_one_that_waits_for_a_token_is_told() -> None:
     async def waits(limiter: trio.CapacityLimiter) -> None:
         await limiter.acquire_on_behalf_of("system")
@@ -65,6 +77,25 @@ def test_an_anyio_limiter_is_watched_too() -> None:
         await limiter.acquire()
 
     assert "1 token(s)" in left_by(main)[0]
+
+
+def test_a_limiter_of_before_the_run_is_asked_for_what_the_run_has_borrowed() -> None:
+    limiter = trio.CapacityLimiter(3)
+    limiter.acquire_on_behalf_of_nowait("somebody outside")
+
+    async def borrows() -> None:
+        await limiter.acquire_on_behalf_of("the run")
+
+    async def gives_back() -> None:
+        async with limiter:
+            await trio.sleep(1)
+
+    clean(gives_back)
+    for _ in range(4):  # given back each time: a run finds what the one before it has found
+        (told,) = left_by(borrows)
+        assert told.startswith("1 token(s) of the limiter first used at ")
+        assert "test_leftovers.py:" in told
+    assert limiter.statistics().borrowers == ["somebody outside"]
 
 
 def test_a_token_given_back_is_nothing() -> None:
@@ -297,3 +328,43 @@ def test_the_classes_are_as_before_afterwards() -> None:
         each.__dict__.get("__init__") for each in (trio.CapacityLimiter, trio.MemorySendChannel)
     ]
     assert trio.MemorySendChannel.close.__qualname__ == "MemorySendChannel.close"
+
+
+# -- what is another's ----------------------------------------------------------------------------------
+
+
+def test_what_another_thread_makes_meanwhile_is_its_own() -> None:
+    asked, made = SimpleQueue[None](), SimpleQueue[Any]()
+
+    def elsewhere() -> None:
+        asked.get()
+        made.put(trio.open_memory_channel[int](1))
+
+    async def main() -> None:
+        asked.put(None)
+        ends.extend(made.get(timeout=9))
+
+    ends: list[Any] = []
+    thread = Thread(target=elsewhere)
+    thread.start()
+    try:
+        clean(main)
+    finally:
+        asked.put(None)
+        thread.join()
+    ends[0].send_nowait(1)
+    assert ends[1].receive_nowait() == 1
+
+
+def test_a_channel_that_trio_makes_for_itself_is_trios_to_close() -> None:
+    @trio.as_safe_channel
+    async def numbers() -> AsyncGenerator[int, None]:
+        for number in range(3):
+            yield number
+
+    async def main() -> None:
+        async with numbers() as channel:
+            async for number in channel:
+                assert number < 3
+
+    assert sweep(main).passed  # cancelled as it is opened, too

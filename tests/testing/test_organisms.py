@@ -187,6 +187,7 @@ def test_handlers_of_twins_are_told_apart_by_their_keys() -> None:
         ({"back": 7}, "handlers['back']", "a int, expected an async handler, or a list of results"),
         ({"back": None}, "handlers['back']", "a NoneType"),
         ({"back": "text"}, "handlers['back']", "a str"),
+        (["back"], "handlers", "a list, expected a mapping from a listener's key to its handler"),
         ({"back": lambda payload, metadata: None}, "back", "a plain function"),
     ],
 )

@@ -102,10 +102,30 @@ def test_a_token_replays_what_a_check_found(inner: Inner) -> None:
     inner("", "--sim-replay", token).stdout.fnmatch_lines(["failure: ValueError: the check's own"])
 
 
-def test_a_replay_of_what_is_mended_passes(inner: Inner) -> None:
+def test_a_replay_of_what_is_mended_passes_and_says_that_it_went_otherwise(inner: Inner) -> None:
     (token, _) = re.findall(r"^token (\S+)$", inner(LOST).stdout.str(), re.MULTILINE)
     mended = LOST.replace("await trio.lowlevel.checkpoint()", "pass")
-    inner(mended, "--sim-replay", token).assert_outcomes(passed=2)
+    result = inner(mended, "--sim-replay", token)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*::test_lost[[]a b[]]: passed, and did not go as its token says*"])
+    assert result.stdout.str().count("as its token says") == 2
+
+
+def test_a_replay_that_passes_as_its_token_says_is_told_of_nothing(inner: Inner) -> None:
+    source = """
+        import pytest
+
+        def no(result):
+            raise ValueError("the check's own")
+
+        @pytest.mark.sim(runs=2, check=no)
+        async def test_checked():
+            pass
+    """
+    (token,) = re.findall(r"^token (\S+)$", inner(source).stdout.str(), re.MULTILINE)
+    result = inner(source.replace("raise ValueError", "print"), "--sim-replay", token)
+    result.assert_outcomes(passed=1)
+    assert "did not go as" not in result.stdout.str()
 
 
 def test_a_replay_runs_the_test_once(inner: Inner) -> None:

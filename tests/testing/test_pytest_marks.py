@@ -141,7 +141,7 @@ def test_marks_of_the_module_and_the_class_are_taken_over_by_nearer_ones(inner: 
         ("runs=0", "runs: found 0, expected a whole number from 1"),
         ("runs=True", "runs: found True, expected a whole number from 1"),
         ("runs='many'", "runs: found 'many', expected a whole number from 1"),
-        ("strategy='wlak'", "strategy: found 'wlak', expected a Strategy, or the name of one"),
+        ("strategy='wlak'", "strategy: found 'wlak', expected one of calm, shuffle, walk, pct, portfolio"),
         ("strategy=7", "strategy: found 7, expected a Strategy"),
         ("sweep='every-stop'", "sweep: found 'every-stop', expected None, 'every-step' or 'every-site'"),
         ("exhaust=-1", "exhaust: found -1, expected None, or how many preemptions"),
@@ -159,6 +159,7 @@ def test_a_mark_that_says_nonsense_is_refused_with_the_tests_name(inner: Inner, 
     result = inner(COUNTED.format(mark).replace("def test_told", "def untold"))
     result.assert_outcomes(errors=1)
     assert f"::test_counted cannot be simulated: {says}" in result.stdout.str()
+    assert "During handling" not in result.stdout.str()  # said once
 
 
 def test_an_environment_that_says_nonsense_is_refused(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,14 @@ def test_this_trio_is_supported_and_the_check_leaves_nothing_behind() -> None:
     assert private_state() == before
 
 
+def test_a_trio_whose_batches_nobody_had_sorted_has_them_unsorted_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", False)  # test tools set it, too
+    check_seam()
+    assert vars(trio_run)["_ALLOW_DETERMINISTIC_SCHEDULING"] is False
+
+
 @pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in NEEDED for name in names])
 def test_a_trio_where_a_name_has_moved_is_refused_by_that_name(
     monkeypatch: pytest.MonkeyPatch, module: Any, name: str
@@ -194,6 +202,26 @@ def test_the_jobs_of_another_thread_stay_in_real_threads() -> None:
         other.start()
         other.join(10)
     assert where[0] == where[2] != where[1]
+
+
+def test_what_another_thread_asks_of_its_own_run_goes_there_also_while_a_job_is_at_work() -> None:
+    where: list[int] = []
+
+    async def main() -> None:
+        where.append(threading.get_ident())
+        where.append(await trio.to_thread.run_sync(trio.from_thread.run_sync, threading.get_ident))
+
+    def start(job: Callable[[], Any], deliver: Callable[[outcome.Outcome[Any]], object]) -> None:
+        deliver(outcome.capture(job))
+
+    def job() -> None:
+        other = threading.Thread(target=trio.run, args=(main,))
+        other.start()
+        other.join(10)
+
+    with jobs_started_by(start):
+        trio.lowlevel.start_thread_soon(job, outcome.Outcome.unwrap)
+    assert where[0] == where[1]
 
 
 def test_a_job_is_taken_by_whichever_name_it_is_started() -> None:

@@ -316,6 +316,15 @@ async def interrupted_in_a_shield() -> None:
         await trio.sleep_forever()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is heard, also where the tests were started by a shell that ignores it for what runs aside."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(
     "search", [simulate, functools.partial(explore, keep_going=True)], ids=["simulate", "explore"]
 )

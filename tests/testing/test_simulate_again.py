@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from phloem.errors import InvalidToken
+from phloem.errors import Deadlock, InvalidToken
 from phloem.testing.sim import current_run, explore, simulate
 from phloem.testing.sim.strategies import chooser_for
 from support.untouched import nothing_changed, run_of, value
@@ -45,6 +45,41 @@ async def chatter() -> list[tuple[int, float]]:
         for number in range(4):
             nursery.start_soon(talks, number)
     return log
+
+
+async def three_tasks() -> list[str]:
+    ran: list[str] = []
+
+    async def walks(name: str) -> None:
+        ran.append(name)
+        for _ in range(3):
+            await trio.sleep(1)
+            ran.append(name)
+
+    async with trio.open_nursery() as nursery:
+        for name in "abc":
+            nursery.start_soon(walks, name, name=name)
+    return ran
+
+
+@pytest.mark.parametrize("strategy", ["calm", "shuffle", "walk", "pct2@9"])
+def test_the_order_that_is_told_is_the_order_in_which_they_ran(strategy: str) -> None:
+    orders = set[str]()
+    for seed in range(5):
+        result = run_of(three_tasks, seed=seed, strategy=strategy)
+        spawned = [event.text for event in result.trace if event.kind == "spawn"]
+        names = {int(text.rpartition("#")[2]): text.partition("#")[0] for text in spawned}
+        told = [names[number] for number in result.order if number in names]
+        assert result.unwrap() == told
+        orders.add("".join(told))
+    assert strategy == "calm" or len(orders) > 1
+
+
+def test_a_trace_tells_who_begins_and_ends_and_where_the_clock_jumps() -> None:
+    trace = run_of(three_tasks, strategy="calm").trace
+    kinds = [event.kind for event in trace]
+    assert (kinds.count("spawn"), kinds.count("exit")) == (3, 3)
+    assert [event.text for event in trace if event.kind == "clock"] == ["1", "2", "3"]
 
 
 STRATEGIES = ["calm", "shuffle", "walk", "pct", "pct2@30", "pct5@100"]
@@ -186,3 +221,16 @@ def test_a_thousand_runs_leave_nothing_of_theirs_behind() -> None:
     gc.collect()
     assert len(kept) == 1_000
     assert sum(each() is not None for each in kept) <= 1
+
+
+def test_what_the_cleanup_of_a_run_that_was_given_up_raises_is_noted() -> None:
+    async def main() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("the door is jammed")
+
+    failure = run_of(main).failure
+    assert isinstance(failure, Deadlock)
+    (note,) = failure.__notes__
+    assert note == "in its cleanup: raised ValueError: the door is jammed"

@@ -78,6 +78,15 @@ def test_states_never_reached_fail_the_exploration_by_their_names() -> None:
     assert "a plain one" not in str(failure)
 
 
+def test_the_seed_told_of_a_state_never_reached_is_the_first_that_was_tried() -> None:
+    async def main() -> None:
+        sometimes(False, "never")
+
+    with pytest.raises(ScheduleFailure) as caught:
+        explore(main, runs=2, seed=77)
+    assert caught.value.seed == 77
+
+
 def test_kept_going_they_are_among_the_failures_and_nothing_has_passed() -> None:
     report = explore(never, runs=5, keep_going=True)
     assert [type(each.failure) for each in report.failures] == [NeverReached]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 import pytest
 import trio
 
@@ -248,6 +249,33 @@ def test_a_bug_behind_a_second_cut_is_found_and_replays() -> None:
         assert again.cuts == told.result.cuts
 
 
+def test_what_only_a_timeout_leads_to_is_cancelled_too() -> None:
+    connections: list[int] = []
+
+    async def main() -> None:
+        connections[:] = [1]
+        with trio.move_on_after(1) as scope:
+            await trio.sleep(0.5)
+        if scope.cancelled_caught:
+            connections.append(2)
+            await trio.sleep(0.1)
+            connections.pop()
+
+    def check(result: Result) -> None:
+        assert connections == [1]
+
+    assert sweep(main, check=check).passed
+    told = failure_of(main, check=check, timeouts=True)
+    first, second = told.result.cuts
+    assert (first.kind, second.kind) == ("timeout", "cancel")
+    assert simulate(main, replay=told.token).digest == told.result.digest
+    whole = sweep(main, timeouts=True)
+    assert whole.not_covered == ()
+    assert whole.planned == whole.runs == 1 + whole.cancels + whole.timeouts + whole.second_cuts
+    alone = sweep(main, cancel=None, timeouts=True)
+    assert (alone.cancels, alone.second_cuts, alone.passed) == (0, 0, True)
+
+
 def test_a_main_that_raises_in_its_cleanup_fails() -> None:
     async def main() -> None:
         try:
@@ -290,6 +318,27 @@ def test_a_main_that_swallows_the_cancel_and_waits_for_ever_is_found() -> None:
     told = failure_of(main)
     assert isinstance(told.failure, Deadlock)
     assert "cut: the scenario cancelled" in str(told)
+
+
+def test_a_deadline_that_was_made_to_fire_has_come_for_those_who_ask_the_clock() -> None:
+    async def main() -> int:
+        with anyio.fail_after(1):
+            await anyio.sleep(0.5)
+            value = [1]
+        return value.pop()
+
+    assert sweep(main, timeouts=True).passed
+
+
+def test_too_slow_is_a_failure_where_no_deadline_was_made_to_fire() -> None:
+    async def main() -> None:
+        try:
+            await trio.sleep(1)
+        except trio.Cancelled:
+            raise trio.TooSlowError from None
+
+    told = failure_of(main)
+    assert isinstance(told.failure, trio.TooSlowError)
 
 
 def test_a_failure_of_a_child_beside_the_cancel_is_the_failure() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from phloem.errors import Deadlock, ScheduleFailure
+from phloem.errors import Deadlock, Livelock, ScheduleFailure
 from phloem.testing.sim import (
     FaultKind,
     FaultPlan,
@@ -109,6 +109,31 @@ def test_the_line_to_paste_does_it_again() -> None:
     result = eval(line.removeprefix("again: "), {"simulate": simulate, "lost_update": lost_update})
     assert (result.digest, result.diverged) == (failure.result.digest, False)
     assert isinstance(result.failure, AssertionError)
+
+
+def test_the_line_to_paste_has_all_that_no_token_says() -> None:
+    async def main() -> None:
+        run = current_run()
+        while run is not None and run.faults is not None:
+            await run.faults.visit("door", "front", trio.sleep, 1)
+
+    failure = failure_of(main, max_steps=300, faults=FaultPlan.parse("door=slow:1:1:1"))
+    (line,) = (each for each in str(failure).splitlines() if each.startswith("again: "))
+    names = {"simulate": simulate, "main": main, "FaultPlan": FaultPlan}
+    result = eval(line.removeprefix("again: "), names)
+    assert (result.digest, result.diverged) == (failure.result.digest, False)
+    assert isinstance(result.failure, Livelock)
+
+
+def test_a_plan_whose_garbage_no_text_can_say_is_named_in_the_line_to_paste() -> None:
+    async def main() -> None:
+        run = current_run()
+        assert run is not None
+        assert run.faults is not None
+        assert await run.faults.visit("door", "front", nothing) is None
+
+    plan = FaultPlan({"door": Point((FaultKind.GARBAGE,), per_run=1, per_visit=1, garbage=(int,))})
+    assert ", faults=plan)" in str(failure_of(main, faults=plan))
 
 
 def test_each_switch_is_told_with_file_and_line_of_both() -> None:
@@ -234,6 +259,51 @@ class Speechless(Exception):
 class Addressed(Exception):
     def __str__(self) -> str:
         return f"in {object()!r}"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_a_system_task_raises_is_told_by_its_name_and_lines(late: bool) -> None:
+    async def system() -> None:
+        try:
+            await trio.sleep(9 if late else 1)
+        finally:
+            raise ValueError("of the system task")  # raises it
+
+    async def main() -> None:
+        trio.lowlevel.spawn_system_task(system)
+        await trio.sleep(5)
+
+    failure = failure_of(main)
+    assert isinstance(failure.failure, trio.TrioInternalError)
+    lines = str(failure).splitlines()
+    assert "caused by ValueError: of the system task" in lines
+    place = f'test_telling.py", line {line_of("raises it")}'
+    assert any(place in line for line in lines)
+
+
+def test_two_system_tasks_that_fail_are_two_failures() -> None:
+    async def one() -> None:
+        raise ValueError("one")
+
+    async def two() -> None:
+        raise KeyError("two")
+
+    async def main() -> None:
+        run = current_run()
+        assert run is not None
+        trio.lowlevel.spawn_system_task(one if run.seed % 2 else two)
+        await trio.sleep(5)
+
+    assert len(explore(main, runs=4, keep_going=True).failures) == 2
+
+
+def test_an_error_in_a_circle_of_causes_is_told() -> None:
+    error = ValueError("a circle")
+    error.__cause__ = cause = KeyError("its cause")
+    cause.__cause__ = error
+    text = told(nothing, error)
+    assert "caused by KeyError: 'its cause'" in text
+    assert len(text.splitlines()) < 40
 
 
 def test_of_a_group_each_error_is_told_with_its_own_lines() -> None:

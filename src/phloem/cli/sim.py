@@ -247,6 +247,9 @@ def _check_options(strategy: str, replay: str | None, files: Mapping[str, str | 
             decode(replay)
     except InvalidToken as error:
         raise click.BadParameter(str(error), context, param_hint="--replay") from None
+    for name in ("--batch", "--out"):
+        if files[name] == "":
+            raise click.BadParameter("found nothing, expected the name of a file", context, param_hint=name)
     out = files["--out"]
     if out in _STDOUT:
         raise click.BadParameter("stdout has the table; name a file", context, param_hint="--out")

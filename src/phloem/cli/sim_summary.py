@@ -193,6 +193,8 @@ def _not_covered(
         yield f"{plan.seeds - (report.runs if report else 0):,} of {plan.seeds:,} schedules"
     if findings.swept is None and (plan.cancel is not None or plan.timeouts):
         yield "cancels and timeouts, which come after the schedules"
+    if plan.faults is not None and not any(report.faults_fired for report in findings.reports):
+        yield f"no fault was met, of those planned at {', '.join(plan.faults.points)}"
     if batch.unreadable:
         yield f"{counted(len(batch.unreadable), 'message')} of the batch that cannot be read"
     missed = [key for key in scenario.listeners if key not in scenario.entered]

@@ -82,7 +82,9 @@ class Intake:
 
     @property
     def waiting(self) -> int:
-        """Strangers who wait for a seat, or with one for threads to end."""
+        """Strangers who wait for a seat, or with one for threads to end; nobody once it is closed."""
+        if self.closed:  # whoever stands at the gate has been called, and may be long in coming
+            return 0
         return self._seats.statistics().tasks_waiting_receive + self._at_the_gate
 
     @property
@@ -153,7 +155,9 @@ class Intake:
         size = len(data) if isinstance(data, bytes) or data.isascii() else 4 * len(data)
         if size < self._long or len(data) > self._most or not (may_wait or self._room()):
             return self._pipeline.read_bytes(data)
-        token = await self._take_slot()
+        token = await self._take_slot(may_wait=may_wait)
+        if token is None:
+            return self._pipeline.read_bytes(data)
         try:
             job = partial(self._pipeline.read_bytes, data)
             aside = partial(trio.to_thread.run_sync, job, limiter=self._slots.threads)
@@ -216,12 +220,15 @@ class Intake:
         self._give_slot.send_nowait(self._occupy())  # to a waiting receiver, so never lost on the way
         return True
 
-    async def _take_slot(self) -> object:
+    async def _take_slot(self, *, may_wait: bool) -> object | None:
+        """A slot; None if it may not be waited for, and has gone to another. Checkpoint."""
         await trio.lowlevel.checkpoint()
         if self.closed:
             await closed()
         if self._room() and not self._readers:
             return self._occupy()
+        if not may_wait:
+            return None
         self._readers += 1
         try:
             return await self._slot.receive()

@@ -133,6 +133,9 @@ def _scripted(
     listeners: Sequence[ListenerConfig], handlers: Mapping[str, Handler | Script]
 ) -> tuple[list[ListenerConfig], list[_Scripted]]:
     """The listeners with their handlers replaced, and the scripts among these."""
+    if not isinstance(cast("object", handlers), Mapping):
+        found, expected = f"a {type(handlers).__name__}", "a mapping from a listener's key to its handler"
+        raise ConfigurationError([ConfigurationFault("handlers", found, expected)])
     keys = twin_keys([str(getattr(own, "name", "")) for own in listeners])
     wrong = [
         ConfigurationFault(

@@ -24,12 +24,12 @@ import trio
 from phloem.errors import ConfigurationError, ScheduleFailure, SimulationError
 
 from .faults import plan
-from .pytest_marks import RULES, RUNS, SimMarkError, SimSettings
+from .pytest_marks import RUNS, SimMarkError, SimSettings
 from .sim import Report, Result, exhaust, explore, simulate, sweep
 from .sim.running import Settings, name_of
 from .sim.searching import Search
 from .sim.stopping import Stoppable
-from .sim.strategies import LENGTH, Strategy, concrete, is_strategy
+from .sim.strategies import LENGTH, Strategy, concrete
 from .sim.telling import Found, text_of
 
 __all__ = ["SimulatedTest"]
@@ -48,16 +48,19 @@ _ENDS_OF_HYPOTHESIS: Final = ("StopTest", "UnsatisfiedAssumption", "Frozen")
 class SimulatedTest:
     """One test with its settings. ``reports`` has texts of the last explorations, sweeps or replays.
 
+    ``diverged`` is True after a replay that passed, and did not go as its token says.
     Raises SimMarkError for a strategy or a fault plan that is none.
     """
 
     def __init__(self, item: pytest.Function, settings: SimSettings) -> None:
         self.reports: deque[str] = deque(maxlen=MOST_REPORTS)
+        self.diverged = False
         self._item, self._settings = item, settings
-        if settings.strategy is not None and not is_strategy(settings.strategy):
-            raise SimMarkError(
-                f"strategy: found {settings.strategy!r}, expected {RULES['strategy'].expected}"
-            )
+        if settings.strategy is not None:
+            try:
+                concrete(settings.strategy, 0, LENGTH)
+            except ValueError as error:
+                raise SimMarkError(str(error)) from None
         faults = settings.faults
         try:
             self._plan = plan(faults) if isinstance(faults, str) else faults  # a text means phloem's points
@@ -109,6 +112,7 @@ class SimulatedTest:
         try:
             for kind in self._kinds(main, seed, runs, strategy):
                 report = kind()
+                self.diverged = isinstance(report, Result) and report.diverged
                 self.reports.append(str(report))
                 if isinstance(report, Report) and not report.passed:
                     problem = SimulationError(f"not all was tried that was to be tried:\n{report}")

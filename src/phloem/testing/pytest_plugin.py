@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SIMULATED: Final = pytest.StashKey[Any]()  # a SimulatedTest
 TEST: Final = pytest.StashKey[Any]()  # the test itself, before other plugins have wrapped it
+DIVERGED: Final = "phloem_sim_diverged"  # a property of a report, so that it comes from other processes
 EXAMPLE: Final = pytest.StashKey[Any]()  # likewise what Hypothesis calls for each example
 
 
@@ -97,8 +98,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     try:
         item.stash[SIMULATED] = SimulatedTest(item, settings_of(item))
+        return
     except SimMarkError as error:
-        _refuse(item, str(error))
+        why = str(error)
+    _refuse(item, why)  # out here, or pytest would say it twice: once for the error it comes from
 
 
 @pytest.hookimpl(specname="pytest_runtest_setup", wrapper=True)
@@ -128,6 +131,18 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
     finally:
         for report in test.reports:
             pyfuncitem.add_report_section("call", "simulation", report)
+        if test.diverged:
+            pyfuncitem.user_properties.append((DIVERGED, True))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A replay of another program proves nothing, so whoever sees it pass is told."""
+    for report in terminalreporter.getreports("passed"):
+        if report.when == "call" and (DIVERGED, True) in map(tuple, report.user_properties):
+            terminalreporter.write_line(
+                f"{report.nodeid}: passed, and did not go as its token says: the code or the mark is not "
+                "what it was, or the token is another test's"
+            )
 
 
 @pytest.fixture

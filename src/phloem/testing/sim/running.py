@@ -181,8 +181,6 @@ class _Runner:
                 self._crashed = True
                 if not isinstance(error.__cause__, Ended):
                     self._failure = error
-            except Exception as error:  # noqa: BLE001 - of a system task, which Trio tells at its end
-                self._failure = error
             finally:
                 scheduler.leave_world()
         if self._crashed:

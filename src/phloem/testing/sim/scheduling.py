@@ -273,6 +273,8 @@ class Scheduler(trio.abc.Instrument):
             if scope is not None:
                 self.log.append((self.steps, "cut", str(cut)))
                 self.cut_stacks.append(stack_of(task))
+                if cut.kind == "timeout":
+                    scope.deadline = min(scope.deadline, trio.current_time())  # some ask whether it has come
                 scope.cancel(reason=str(cut))
         self._next_cut = self._cuts[0].step if self._cuts else math.inf
 

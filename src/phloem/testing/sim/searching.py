@@ -10,6 +10,7 @@ import inspect
 import math
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +25,7 @@ from .coverage import never, unreached_sites
 from .reordering import joined_orders
 from .report import Report
 from .result import Result, leaves
-from .running import Check, Main, Settings, name_of, run
+from .running import MAX_STEPS, Check, Main, Settings, name_of, run
 from .scheduling import Watch
 from .seam import check_seam
 from .shrinking import TRIES, fewer, shrink_schedule
@@ -41,6 +42,7 @@ SHRINK_STEPS: Final = 2_000_000  # in all runs that make one failure smaller: so
 SHUFFLES: Final = 100  # tried to see whether stock Trio could have it
 SHUFFLED_STEPS: Final = 100_000  # in all of them: about a second
 MOST_FAILURES: Final = 20  # different ones kept of a search that goes on after the first
+NEAREST: Final = 2  # lines: a helper that asserts for everybody is one of them, who called it the other
 COLLECT_EVERY: Final = 20  # runs: garbage of so many is a few megabytes, and a collection takes a millisecond
 
 
@@ -67,6 +69,7 @@ class Search:
         self._collect: Callable[[], object] = list
         self._expected = expected
         self._tried = self._spent = 0  # runs to make failures smaller, and the steps of those for this one
+        self._seed = 0  # of the first run
         self.full = False  # as many failures as are kept
 
     @contextmanager
@@ -93,6 +96,8 @@ class Search:
         """One run, counted; a failure is raised, or kept where the search goes on."""
         settings = replace(self._settings, look_from=look_from, look_around=look_around)
         result = run(self._main, recipe, settings, watch)
+        if not self.report.runs:
+            self._seed = recipe.seed
         self.report.add(result)
         failure = self.verdict(result)
         if self.report.runs % COLLECT_EVERY == 0:
@@ -122,9 +127,9 @@ class Search:
         return None
 
     def _is_expected(self, result: Result, failure: BaseException) -> bool:
-        """What a cut causes by itself: the error of a deadline that was made to fire."""
+        """What a cut causes by itself: the error of a deadline that was made to fire, Trio's or anyio's."""
         timeouts = any(cut.kind == "timeout" for cut in result.cuts)
-        kinds = (*self._expected, trio.TooSlowError) if timeouts else self._expected
+        kinds = (*self._expected, trio.TooSlowError, TimeoutError) if timeouts else self._expected
         return bool(kinds) and all(isinstance(each, kinds) for each in leaves(failure))
 
     def finish(self, *, finished: bool, sometimes: bool = True) -> Report:
@@ -134,7 +139,9 @@ class Search:
         if sometimes and report.never and report.runs:
             failure = NeverReached(report.never, report.runs)
             text = f"{report.kind} of {name_of(self._main)}: {failure}"
-            found = ScheduleFailure(text, seed=0, token="", schedule=(), failure=failure, result=report)
+            found = ScheduleFailure(
+                text, seed=self._seed, token="", schedule=(), failure=failure, result=report
+            )
             if not self._keep_going:
                 raise found
             report.failures += (found,)
@@ -191,6 +198,7 @@ class Search:
         good = [each for each in had if each is not None]
         same = len(good) == SAME_AGAIN and len({each[0].digest for each in good}) == 1
         shown, why = good[-1] if good else (result, failure)
+        most = self._settings.max_steps
         found = Found(
             self.report,
             name_of(self._main),
@@ -201,6 +209,7 @@ class Search:
             replays=same,
             fair=self._fair(result, signature),
             plan=self._settings.plan,
+            max_steps=None if most == MAX_STEPS else most,
             command=self._command,
         )
         return ScheduleFailure(
@@ -279,15 +288,22 @@ class Search:
 
 
 def signature_of(failure: BaseException) -> Signature:
-    """What makes two failures one: the kinds of error, and the lines that raised them."""
-    return tuple(sorted({_signature(each) for each in leaves(failure)}))
+    """What makes two failures one: the kinds of error, the lines that raised them and the callers' lines."""
+    return tuple(sorted({_signature(each) for leaf in leaves(failure) for each in _behind(leaf)}))
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """What an internal error of Trio's was caused by: a system task that failed, as a rule."""
+    behind = error.__cause__ if isinstance(error, trio.TrioInternalError) else None
+    return leaves(error if behind is None else behind)
 
 
 def _signature(error: BaseException) -> str:
-    place = ""
+    own = deque[str](maxlen=NEAREST)
     for frame, line in traceback.walk_tb(error.__traceback__):
         if is_own(frame.f_code.co_filename):
-            place = f"{frame.f_code.co_filename}:{line}"
+            own.append(f"{frame.f_code.co_filename}:{line}")
+    place = " > ".join(own)
     if isinstance(error, Deadlock):  # where they stand who wait
         place = "; ".join(sorted({each.rsplit("\n", 1)[-1].strip() for each in error.tasks}))
     if isinstance(error, ResourceLeft):  # the kind of thing, not how many or which

@@ -2,7 +2,7 @@
 
 Decides where: the undisturbed run is measured first, then the scenario is cancelled before each step of
 it; the innermost deadline fires before each step that has one around it; and what a cut run does to clean
-up is cut once more at each new place. What was never cut is told.
+up, or goes on to do, is cut once more at each new place. What was never cut is told.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ def sweep(
     ``cancel="every-step"`` cancels the whole scenario before its k-th task step for every k;
     ``"every-site"`` once for each distinct await stack; None not at all. With ``timeouts`` the innermost
     scope with a deadline fires at each step (or site) as well, also that of a task that waits while another
-    is at work (once for each two places); and the TooSlowError that this may be is no
-    failure. In the cleanup that follows a cut, each shielded deadline fires once at each place. A run fails
+    is at work (once for each two places); and the TooSlowError or TimeoutError that this may be is no
+    failure. In the cleanup that follows a cut, each shielded deadline fires once at each place; and after a
+    deadline has fired, the scenario is cancelled too at each place where it was not before. A run fails
     by what ``main`` raises, a deadlock, what ``check(result)`` raises (``result.cut`` says what was done;
     ``value`` is None where the cut ended it), and by what it leaves behind (``resources``).
 
@@ -139,19 +140,25 @@ class _Sweep:
         result = self._search.try_(replace(self._recipe, cuts=(cut,)), look_from=cut.step)
         self._saw(result)
         self._beyond += result.steps <= cut.step
-        for step in self._cleanups(result, cut):
+        for second in self._seconds(result, cut):
             if self._search.full:
                 self._open += 1
                 return
-            cuts = (cut, Cut(step, "timeout"))
-            again = self._search.try_(replace(self._recipe, cuts=cuts), look_from=step)
+            self._search.report.planned += 1
+            cuts = (cut, second)
+            again = self._search.try_(replace(self._recipe, cuts=cuts), look_from=second.step)
             self._saw(again)
 
-    def _cleanups(self, result: Result, cut: Cut) -> Iterator[int]:
+    def _seconds(self, result: Result, cut: Cut) -> Iterator[Cut]:
+        """What may follow a cut: the deadlines of its cleanup; a cancel of what only a timeout leads to."""
         for each in result.stood:
-            if each.step > cut.step and each.deadline and each.stack not in self._cleaned:
+            if each.step <= cut.step:
+                continue
+            if each.deadline and each.stack not in self._cleaned:
                 self._cleaned.add(each.stack)
-                yield each.step
+                yield Cut(each.step, "timeout")
+            if self._cancel and cut.kind == "timeout" and each.stack not in self._cut:
+                yield Cut(each.step)
 
     def _saw(self, result: Result) -> None:
         self._stood.update(stood.stack for stood in result.stood)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, cast, final
 
+from phloem.errors import ConfigurationError
+
 from .injecting import FaultPlan
 from .report import Report
 from .result import Result, ending, leaves
@@ -19,6 +21,7 @@ __all__ = ["Found", "preemptions", "text_of"]
 
 SHOWN: Final = 60  # lines of an interleaving, from its end: what led to the failure stands there
 LONGEST: Final = 10_000  # characters of a failure's text: a deadlock of some hundred tasks
+CAUSES: Final = 5  # of an error, each the cause of the one before it; a circle of them has no end
 WIDEST: Final = 300  # characters of a line of an interleaving
 
 
@@ -37,6 +40,7 @@ class Found:
     fair: str
     plan: FaultPlan | None
     command: Callable[[str], str] | None
+    max_steps: int | None = None  # if it is not what it is where nobody says it
 
 
 def preemptions(schedule: tuple[int, ...]) -> int:
@@ -57,8 +61,7 @@ def _lines(found: Found) -> Iterator[str]:
     yield _cut(f"failure: {ending(None, found.failure).removeprefix('raised ')}", LONGEST)
     yield f"seed {result.seed}"
     yield f"token {token}"
-    again = f"simulate({found.program.rpartition('.')[2]}, replay={token!r})"
-    yield f"again: {again if found.command is None else found.command(token)}"
+    yield f"again: {_again(found) if found.command is None else found.command(token)}"
     for cut in result.cuts:
         yield f"cut: {cut}"
     if found.plan is not None:
@@ -76,6 +79,25 @@ def _lines(found: Found) -> Iterator[str]:
     yield from _raised(found.failure)
 
 
+def _again(found: Found) -> str:
+    """The call that does it again, with all that no token says."""
+    words = [found.program.rpartition(".")[2], f"replay={found.result.token!r}"]
+    if found.plan is not None:
+        words.append(f"faults={_written(found.plan)}")
+    if found.max_steps is not None:
+        words.append(f"max_steps={found.max_steps}")
+    return f"simulate({', '.join(words)})"
+
+
+def _written(plan: FaultPlan) -> str:
+    """The plan where its text says all of it; garbage and errors are functions, and no text can say them."""
+    try:
+        whole = FaultPlan.parse(str(plan)) == plan
+    except ConfigurationError:
+        whole = False
+    return f"FaultPlan.parse({str(plan)!r})" if whole else "plan"
+
+
 def _interleaving(result: Result) -> Iterator[str]:
     told = [event for event in result.trace if event.kind != "exit"]
     if not told:
@@ -90,14 +112,31 @@ def _cut(text: str, most: int) -> str:
 
 
 def _raised(failure: BaseException) -> Iterator[str]:
-    """The tracebacks of what was raised, as far as they are in the program's own code."""
+    """The tracebacks of what was raised, and of what caused it, as far as they are in the program's code."""
     for error in leaves(failure):
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame.filename)]
-        if frames:
-            yield f"traceback of {type(error).__name__} (own code only, most recent call last):"
-            for line in traceback.format_list(frames):
-                yield scrubbed(line.rstrip("\n"))
+        yield from _traceback(error)
+        for cause in _causes(error):
+            yield _cut(f"caused by {ending(None, cause).removeprefix('raised ')}", LONGEST)
+            yield from _traceback(cause)
     yield from (_cut(f"note: {scrubbed(note)}", LONGEST) for note in _notes(failure))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What it was raised from, and that from, and so on; of a group, each of its errors."""
+    for _ in range(CAUSES):
+        if error.__cause__ is None:
+            return
+        behind = list(leaves(error.__cause__))
+        yield from behind
+        error = behind[-1]
+
+
+def _traceback(error: BaseException) -> Iterator[str]:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame.filename)]
+    if frames:
+        yield f"traceback of {type(error).__name__} (own code only, most recent call last):"
+        for line in traceback.format_list(frames):
+            yield scrubbed(line.rstrip("\n"))
 
 
 def _notes(error: BaseException) -> Iterator[str]:

@@ -13,6 +13,8 @@ from typing import Any, final
 
 import pytest
 
+from support.simulated import Command, Sim, command_line, organism_of, simulate_with
+
 SOURCE = Path(__file__).parents[2] / "src"
 LONGEST = 60  # seconds; no command of these tests takes ten
 
@@ -188,3 +190,24 @@ def say(text: str, to: str = "echo", **more: object) -> dict[str, object]:
 @pytest.fixture
 def line() -> Any:
     return say
+
+
+@pytest.fixture(scope="module")
+def sim_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One folder for all, for its module is imported once."""
+    with organism_of(tmp_path_factory.mktemp("simulated")) as folder:
+        yield folder
+
+
+@pytest.fixture
+def sim_command(
+    sim_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    monkeypatch.chdir(sim_folder)
+    with command_line(capsys) as command:
+        yield command
+
+
+@pytest.fixture
+def sim(sim_command: Command) -> Sim:
+    return simulate_with(sim_command)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,29 +14,7 @@ from phloem.config import OrganismConfig
 from phloem.testing.invariants import Violation
 from phloem.testing.sim import current_run, simulate
 from phloem.testing.watching import Broken
-from support.simulated import NAMES, Command, Sim, command_line, organism_of, simulate_with, token_of
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One folder for all, for its module is imported once."""
-    with organism_of(tmp_path_factory.mktemp("simulated")) as folder:
-        yield folder
-
-
-@pytest.fixture
-def command(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Command]:
-    monkeypatch.chdir(folder)
-    with command_line(capsys) as command:
-        yield command
-
-
-@pytest.fixture
-def sim(command: Command) -> Sim:
-    return simulate_with(command)
-
+from support.simulated import NAMES, Sim, token_of
 
 # -- what is found -----------------------------------------------------------------------------
 

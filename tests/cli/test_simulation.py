@@ -9,44 +9,17 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.simulated import (
-    Command,
     Sim,
-    command_line,
     header_of,
-    organism_of,
-    simulate_with,
     token_of,
     write_organism,
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One folder for all, for its module is imported once."""
-    with organism_of(tmp_path_factory.mktemp("simulated")) as folder:
-        yield folder
-
-
-@pytest.fixture
-def command(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Command]:
-    monkeypatch.chdir(folder)
-    with command_line(capsys) as command:
-        yield command
-
-
-@pytest.fixture
-def sim(command: Command) -> Sim:
-    return simulate_with(command)
-
 
 # -- one run -----------------------------------------------------------------------------------
 
@@ -70,7 +43,7 @@ def test_a_replay_of_another_program_says_that_it_is_one(sim: Sim) -> None:
     assert "it did not go as its token says" in done.out
 
 
-def test_the_run_that_fails_is_written_and_can_be_had_again_to_the_letter(sim: Sim, command: Any) -> None:
+def test_the_run_that_fails_is_written_and_can_be_had_again_to_the_letter(sim: Sim, sim_command: Any) -> None:
     done = sim("counts", "--out", "one.ndjson")
     token = done.told("token")
     assert sim("counts", "--replay", token, "--out", "two.ndjson").code == 1
@@ -81,7 +54,7 @@ def test_the_run_that_fails_is_written_and_can_be_had_again_to_the_letter(sim: S
     messages = [row for row in rows if "message" in row and row["listener"] == "counts"]
     assert [row["ending"] for row in messages] == ["failed", "failed"]
     assert {row["ended"] - row["started"] for row in messages} == {10.0}
-    assert command("trace", "diff", "one.ndjson", "two.ndjson").code == 0
+    assert sim_command("trace", "diff", "one.ndjson", "two.ndjson").code == 0
 
 
 def test_the_first_run_is_written_where_none_fails_and_a_longer_file_is_replaced(sim: Sim) -> None:
@@ -151,23 +124,23 @@ def test_an_option_that_is_none_is_refused_before_the_first_run(
         ('{"to": "ecko", "payload": {"text": "a"}}', 'line 1, to: found "ecko", expected a listener'),
     ],
 )
-def test_a_batch_without_a_message_is_refused(command: Any, batch: str, error: str) -> None:
+def test_a_batch_without_a_message_is_refused(sim_command: Any, batch: str, error: str) -> None:
     Path("batch.ndjson").write_text(batch)
-    done = command("sim", "organism.yaml", "--batch", "batch.ndjson")
+    done = sim_command("sim", "organism.yaml", "--batch", "batch.ndjson")
     assert (done.code, done.out) == (2, "")
     assert error in done.err
 
 
-def test_a_batch_without_a_name_is_refused(command: Any) -> None:
-    done = command("sim", "organism.yaml", "--batch", "")
+def test_a_batch_without_a_name_is_refused(sim_command: Any) -> None:
+    done = sim_command("sim", "organism.yaml", "--batch", "")
     assert (done.code, done.out) == (2, "")
     assert "--batch: found nothing, expected the name of a file" in done.err
 
 
-def test_messages_that_cannot_be_read_are_told_and_are_not_covered(command: Any) -> None:
+def test_messages_that_cannot_be_read_are_told_and_are_not_covered(sim_command: Any) -> None:
     good = '{"to": "echo", "payload": {"text": "a"}}\n'
     Path("batch.ndjson").write_text(good + "nonsense\n" * 13 + good)
-    done = command("sim", "organism.yaml", "--batch", "batch.ndjson", "--seeds", "2")
+    done = sim_command("sim", "organism.yaml", "--batch", "batch.ndjson", "--seeds", "2")
     assert done.code == 0
     assert done.err.count("batch.ndjson: line ") == 10
     assert "and 3 more that cannot be read" in done.err
@@ -175,9 +148,9 @@ def test_messages_that_cannot_be_read_are_told_and_are_not_covered(command: Any)
     assert "13 messages of the batch that cannot be read" in done.rows["not covered"]
 
 
-def test_a_batch_may_be_xml(command: Any) -> None:
+def test_a_batch_may_be_xml(sim_command: Any) -> None:
     Path("batch.ndjson").write_text("<Say><Text>a</Text></Say>" * 2)
-    done = command("sim", "organism.yaml", "--batch", "batch.ndjson", "--seeds", "2")
+    done = sim_command("sim", "organism.yaml", "--batch", "batch.ndjson", "--seeds", "2")
     assert "small: 2 messages simulated" in done.out
 
 

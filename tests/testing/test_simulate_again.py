@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from phloem.errors import Deadlock, InvalidToken
-from phloem.testing.sim import current_run, explore, simulate
+from phloem.testing.sim import current_run, exhaust, explore, simulate, sweep
 from phloem.testing.sim.strategies import chooser_for
 from support.untouched import nothing_changed, run_of, value
 
@@ -234,3 +234,14 @@ def test_what_the_cleanup_of_a_run_that_was_given_up_raises_is_noted() -> None:
     assert isinstance(failure, Deadlock)
     (note,) = failure.__notes__
     assert note == "in its cleanup: raised ValueError: the door is jammed"
+
+
+@pytest.mark.parametrize("search", [simulate, explore, sweep, exhaust])
+def test_a_coroutine_instead_of_a_function_is_refused(search: Any) -> None:
+    async def main() -> None:
+        await trio.sleep(1)
+
+    with pytest.raises(TypeError, match=r"main: found a coroutine, .*main\(\), expected the function itself"):
+        search(main())
+    with pytest.raises(TypeError, match="main: found NoneType, expected an async function"):
+        search(None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import logging
 import os
 import stat
@@ -328,12 +329,16 @@ def _write(descriptor: int | None, path: str | None, text: str) -> None:
 
 @contextmanager
 def _kept_quiet(settings: Settings, *, shown: bool = False) -> Iterator[None]:
-    """What handlers print and log some hundred times is not shown; of a replay it is, on stderr."""
+    """What handlers print and log some hundred times is not shown; of a replay it is, on stderr.
+
+    Whoever reads stdin meets its end: else each of some hundred runs would wait for a person.
+    """
     if shown:
         with contextlib.redirect_stdout(sys.stderr):
             yield
         return
     before = logging.root.manager.disable
+    stdin, sys.stdin = sys.stdin, io.StringIO()
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         if settings.log_level is None:
             logging.disable(logging.CRITICAL)
@@ -341,3 +346,4 @@ def _kept_quiet(settings: Settings, *, shown: bool = False) -> Iterator[None]:
             yield
         finally:
             logging.disable(before)
+            sys.stdin = stdin

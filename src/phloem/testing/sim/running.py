@@ -6,6 +6,7 @@ door for users; explorations and sweeps use ``run`` beneath it.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -36,8 +37,8 @@ __all__ = [
     "Check",
     "Main",
     "Settings",
+    "checked_main",
     "name_of",
-    "quiet_collector",
     "recipe_of",
     "run",
     "simulate",
@@ -86,11 +87,13 @@ def simulate(
     it was not the same. ``faults`` are fired at the program's fault points; ``resources`` makes a failure
     of what is left behind. A deadlock, or more steps than ``max_steps``, is a failure too.
 
-    Raises ValueError for a strategy that is none, InvalidToken, SimulationUnsupported, and NotSimulated
-    inside of a Trio run; a real Ctrl-C goes on. Not async: it runs Trio itself.
+    Raises TypeError for what is no function, ValueError for a strategy that is none, InvalidToken,
+    SimulationUnsupported, and NotSimulated inside of a Trio run; a real Ctrl-C goes on. Not async: it
+    runs Trio itself.
     """
     recipe = decode(replay) if replay is not None else recipe_of(seed, strategy, resources=resources)
     settings = Settings(faults, max_steps, look_from=0)
+    checked_main(main)
     check_seam()
     with quiet_collector(many=False):
         return run(main, recipe, settings)
@@ -279,6 +282,16 @@ def _events(
     rows += [(step, 1, TraceEvent(step, "switch", text)) for step, text in switches]
     rows.sort(key=lambda row: row[:2])
     return [*(row[2] for row in rows), TraceEvent(steps, "end", _line(end))]
+
+
+def checked_main(main: Any) -> None:
+    """Raises TypeError for what is no async function, such as one that was called already."""
+    if inspect.iscoroutine(main):
+        main.close()
+        name = main.__qualname__
+        raise TypeError(f"main: found a coroutine, {name}(), expected the function itself: {name}")
+    if not callable(main):
+        raise TypeError(f"main: found {type(main).__name__}, expected an async function without arguments")
 
 
 def name_of(main: Main) -> str:

@@ -25,7 +25,7 @@ from .coverage import never, unreached_sites
 from .reordering import joined_orders
 from .report import Report
 from .result import Result, leaves
-from .running import MAX_STEPS, Check, Main, Settings, name_of, run
+from .running import MAX_STEPS, Check, Main, Settings, checked_main, name_of, run
 from .scheduling import Watch
 from .seam import check_seam
 from .shrinking import TRIES, fewer, shrink_schedule
@@ -62,6 +62,7 @@ class Search:
         progress: Progress | None,
         expected: tuple[type[BaseException], ...] = (),
     ) -> None:
+        checked_main(main)
         self.report = Report(kind)
         self._main, self._settings, self._check = main, settings, check
         self._keep_going, self._command, self._progress = keep_going, command, progress

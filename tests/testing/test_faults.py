@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -73,3 +74,10 @@ async def test_under_phloems_whole_plan_the_books_add_up(seed: int, autojump_clo
     points = {name: Point(p.kinds, 1.0, 0.3, p.slow, p.garbage, p.raises) for name, p in own.POINTS.items()}
     _, fired = await lived(Injector(FaultPlan(points), seed))
     assert {each.point for each in fired} == {"handler", "bus subscriber", "thread"}
+
+
+def test_a_plan_of_phloems_can_be_taken_to_another_interpreter() -> None:
+    again = pickle.loads(pickle.dumps(dict(faults.plan().points)))
+    assert [[type(make()) for make in point.garbage] for point in again.values()] == [
+        [type(make()) for make in point.garbage] for point in faults.plan().points.values()
+    ]

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast, final
+from functools import partial
+from typing import Any, Final, final
 
 from phloem.contract import xmlify
 from phloem.messages import HandlerResponse
@@ -101,38 +102,50 @@ class Unwilling:
         raise InjectedFault("injected: a payload that cannot be written")
 
 
-def _violating() -> HandlerResponse:
-    return HandlerResponse.respond(Stray(number=cast("Any", "many")))
+def _respond(kind: type[Any], **fields: Any) -> HandlerResponse:
+    return HandlerResponse.respond(kind(**fields))
+
+
+def _forward(to: Any) -> HandlerResponse:
+    return HandlerResponse(Stray(), to=to)
 
 
 def _mixed() -> list[HandlerResponse]:
     return [HandlerResponse(Stray()), HandlerResponse.respond(Stray())]
 
 
-GARBAGE: Final[tuple[Callable[[], Any], ...]] = (
-    lambda: 42,
-    lambda: "a text, and no message",
-    lambda: HandlerResponse,  # the class, where one was meant
-    lambda: ValueError("an error, given back where it should be raised"),
-    lambda: [None, [HandlerResponse(Stray())]],
+def _nested() -> list[Any]:
+    return [None, [HandlerResponse(Stray())]]
+
+
+def _class() -> type[HandlerResponse]:
+    return HandlerResponse  # where one was meant
+
+
+GARBAGE: Final[tuple[Callable[[], Any], ...]] = (  # all can be pickled: other interpreters take a plan, too
+    partial(int, 42),
+    partial(str, "a text, and no message"),
+    _class,
+    partial(ValueError, "an error, given back where it should be raised"),
+    _nested,
     _mixed,
-    lambda: HandlerResponse(None),
-    lambda: HandlerResponse(Stray(), to=cast("Any", 7)),
-    lambda: HandlerResponse(Stray(), to="nobody of that name"),
-    lambda: HandlerResponse.respond(Stray()),
-    lambda: HandlerResponse.respond(Undecorated()),
-    lambda: HandlerResponse.respond(Unwilling()),
-    _violating,
-    lambda: HandlerResponse.respond(Stray("no such character: \0")),
-    lambda: HandlerResponse.respond(Stray("x" * LONGER)),
-    lambda: b"",
-    lambda: b"\xff\xfe\x00 of no encoding",
-    lambda: b"<Stray><Text>no UTF-8: \xc3(</Text></Stray>",
-    lambda: b"<Stray><Text>begun, and never",
-    lambda: b"<Stray><Text>crossed</Stray></Text>",
-    lambda: b'<!DOCTYPE a [<!ENTITY b "c">]><Stray><Text>&b;</Text></Stray>',
-    lambda: b'<message xmlns="urn:of-somebody-else"><to>nobody</to></message>',
-    lambda: b"<Stray><Text>" + b"x" * LONG + b"</Text></Stray>",
+    partial(HandlerResponse, None),
+    partial(_forward, 7),
+    partial(_forward, "nobody of that name"),
+    partial(_respond, Stray),
+    partial(_respond, Undecorated),
+    partial(_respond, Unwilling),
+    partial(_respond, Stray, number="many"),
+    partial(_respond, Stray, text="no such character: \0"),
+    partial(_respond, Stray, text="x" * LONGER),
+    partial(bytes, b""),
+    partial(bytes, b"\xff\xfe\x00 of no encoding"),
+    partial(bytes, b"<Stray><Text>no UTF-8: \xc3(</Text></Stray>"),
+    partial(bytes, b"<Stray><Text>begun, and never"),
+    partial(bytes, b"<Stray><Text>crossed</Stray></Text>"),
+    partial(bytes, b'<!DOCTYPE a [<!ENTITY b "c">]><Stray><Text>&b;</Text></Stray>'),
+    partial(bytes, b'<message xmlns="urn:of-somebody-else"><to>nobody</to></message>'),
+    partial(bytes, b"<Stray><Text>" + b"x" * LONG + b"</Text></Stray>"),
 )
 
 # A thread cannot be cancelled, so one that hangs holds up whoever leaves for ever: true to life, and

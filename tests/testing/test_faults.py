@@ -77,7 +77,7 @@ async def test_under_phloems_whole_plan_the_books_add_up(seed: int, autojump_clo
 
 
 def test_a_plan_of_phloems_can_be_taken_to_another_interpreter() -> None:
-    again = pickle.loads(pickle.dumps(dict(faults.plan().points)))
+    again = pickle.loads(pickle.dumps(dict(own.plan().points)))
     assert [[type(make()) for make in point.garbage] for point in again.values()] == [
-        [type(make()) for make in point.garbage] for point in faults.plan().points.values()
+        [type(make()) for make in point.garbage] for point in own.plan().points.values()
     ]

@@ -72,7 +72,7 @@ def test_the_four_of_the_clock_and_of_chance_are_told_by_line() -> None:
 
 def test_a_name_bound_before_is_real_and_told_apart_from_its_neighbour_on_the_line() -> None:
     def both() -> None:
-        early_time(), time.time(), time.time()
+        _ = early_time(), time.time(), time.time()
 
     real, simulated = calls_of(both)
     assert (real.call, real.simulated, real.count) == ("time.time", False, 1)

@@ -127,7 +127,7 @@ def importable(programs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
 
 def said_of(function: str, *, file: str = "programs.py", **more: Any) -> str:
     with pytest.raises(SimulationError) as caught:
-        check_determinism(f"{file}:{function}", **{"hash_seeds": (0,), **more})
+        check_determinism(f"{file}:{function}", hash_seeds=more.pop("hash_seeds", (0,)), **more)
     return str(caught.value)
 
 

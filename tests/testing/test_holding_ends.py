@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 
 from phloem.errors import NotSimulated, ResourceLeft
 from phloem.testing.sim import simulate

@@ -20,13 +20,12 @@ def ensure(holds: bool, what: str) -> None:
 
 async def fails_in_two_ways() -> None:
     """Under some schedules an order is wrong, under some an update is lost, under some both."""
-    count, order = 0, list[int]()
+    counts, order = [0], list[int]()
 
     async def adds() -> None:
-        nonlocal count
-        read = count
+        read = counts[0]
         await trio.lowlevel.checkpoint()
-        count = read + 1
+        counts[0] = read + 1
 
     async def notes(number: int) -> None:
         await trio.lowlevel.checkpoint()
@@ -37,7 +36,7 @@ async def fails_in_two_ways() -> None:
             nursery.start_soon(adds)
             nursery.start_soon(notes, number)
     ensure(order == [0, 1], "an order")
-    ensure(count == 2, "an update")
+    ensure(counts[0] == 2, "an update")
 
 
 def test_one_line_of_a_helper_called_from_two_lines_is_two_failures() -> None:

@@ -46,7 +46,7 @@ def _closed(coroutine: Coroutine[Any, Any, Any]) -> str | None:
     for _ in range(CLOSINGS):
         try:
             coroutine.close()
-        except BaseException as error:  # noqa: BLE001 - the run is over, and nobody is left to be told
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - the run is over; nobody is left to tell
             found = type(error).__name__
         else:
             return None

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from types import NoneType
 from typing import Any, Final, final
 
 import trio
@@ -60,10 +61,10 @@ class Settings:
     look_from: float = math.inf  # the step from which on to look closely: slower, and the same digest
 
     def __post_init__(self) -> None:
-        plan: object = self.plan
-        if not isinstance(plan, FaultPlan | None):
+        kind: type[Any] = type(self.plan)  # a text, for one: marks and the command line take that
+        if kind not in (FaultPlan, NoneType):
             raise TypeError(
-                f"faults: found {type(plan).__name__}, expected a FaultPlan: FaultPlan.parse(text), or "
+                f"faults: found {kind.__name__}, expected a FaultPlan: FaultPlan.parse(text), or "
                 "phloem.testing.faults.plan(text) for an organism"
             )
         if self.max_steps < 1:

@@ -72,7 +72,7 @@ Inner = Callable[..., pytest.RunResult]
 def inner_pytest(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
     """Gives ``inner(source, *arguments, order=…, ini=…)``."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    for name in ("PHLOEM_SIM_RUNS", "CI", "BUILD_NUMBER"):  # pytest says a failure twice, whole, where CI is set
+    for name in ("PHLOEM_SIM_RUNS", "CI", "BUILD_NUMBER"):  # where CI is set pytest says a failure twice
         monkeypatch.delenv(name, raising=False)
 
     def inner(

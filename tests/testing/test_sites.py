@@ -88,7 +88,7 @@ def test_libraries_the_standard_one_and_generated_code_are_not_the_program(file:
     assert not is_own(file)
 
 
-@pytest.mark.parametrize("folder", ["/somewhere/vendored", "C:/work/vendored"])
+@pytest.mark.parametrize("folder", ["/somewhere/vendored", "C:/code/vendored"])
 def test_trio_is_known_wherever_it_is_installed(folder: str) -> None:
     """The real one lies in site-packages here: what decides otherwise is where it was imported from."""
     assert not is_own(f"{SITE}/trio/_sync.py")

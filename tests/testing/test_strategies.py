@@ -25,7 +25,6 @@ from phloem.testing.sim.strategies import (
     Replay,
     chooser_for,
     concrete,
-    is_strategy,
     stream,
 )
 
@@ -69,7 +68,6 @@ def turns_of(strategy: str, seed: int, ready: Callable[[list[str]], list[str]], 
     ],
 )
 def test_a_name_becomes_all_that_a_run_needs(name: str, number: int, means: str) -> None:
-    assert is_strategy(name)
     assert concrete(name, number, 258) == means
     assert concrete(means, 7, 1) == means  # it needs nothing else any more
     chooser_for(means, 0)
@@ -83,7 +81,6 @@ def test_a_name_becomes_all_that_a_run_needs(name: str, number: int, means: str)
     ],
 )  # fmt: skip
 def test_a_name_that_is_none_is_refused_with_those_that_are(name: str) -> None:
-    assert not is_strategy(name)
     with pytest.raises(ValueError, match="expected one of calm, shuffle, walk, pct, portfolio, or a depth"):
         concrete(name, 0, 258)
 

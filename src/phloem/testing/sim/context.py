@@ -47,13 +47,13 @@ class Run:
         return EPOCH + trio.current_time()
 
 
-_current: trio.lowlevel.RunVar[Run] = trio.lowlevel.RunVar("phloem_simulation")
+_current: trio.lowlevel.RunVar[Run | None] = trio.lowlevel.RunVar("phloem_simulation")
 
 
 def current_run() -> Run | None:
     """The simulation that the calling code is in; None outside of one."""
     try:
-        return _current.get(None)  # type: ignore[arg-type]
+        return _current.get(None)
     except RuntimeError:  # no Trio here at all
         return None
 

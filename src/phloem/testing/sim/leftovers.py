@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
 from threading import get_ident
+from types import FrameType
 from typing import Any, Final, final
 
 import anyio.streams.memory as anyio_memory
@@ -180,11 +181,12 @@ def _maker() -> tuple[str, bool]:
     What an async function of a library makes (``trio.as_safe_channel``) is the library's to close: cancelled
     in time, nobody else ever sees it.
     """
-    librarys, frame = False, sys._getframe(2)
+    librarys = False
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
         if is_own(code.co_filename):
             return Site(code.co_filename, frame.f_lineno, code.co_qualname).place, librarys
         librarys = librarys or bool(code.co_flags & _ASYNC)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return "an unknown line", librarys

@@ -18,7 +18,7 @@ from typing import Any, Final, final
 import trio
 import trio.testing
 
-from phloem.errors import InvalidToken, NotSimulated, ResourceLeft, SimulationError
+from phloem.errors import InvalidToken, ResourceLeft, SimulationError
 
 from .burying import bury
 from .collecting import quiet_collector
@@ -174,10 +174,6 @@ class _Runner:
 
     def run(self) -> Result:
         scheduler = self._scheduler
-        if _inside_trio():
-            raise NotSimulated(
-                "found simulate within a Trio run; expected a plain function, since it runs Trio itself"
-            )
         with scheduled_by(scheduler.pick()):
             try:
                 trio.run(self._program, clock=self._clock, instruments=[scheduler])
@@ -313,11 +309,3 @@ def _trimmed(choices: list[int]) -> tuple[int, ...]:
     while end and not choices[end - 1]:
         end -= 1
     return tuple(choices[:end])
-
-
-def _inside_trio() -> bool:
-    try:
-        trio.lowlevel.current_task()
-    except RuntimeError:
-        return False
-    return True

@@ -14,7 +14,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Final, Protocol, final
 
-__all__ = ["STREAK", "Chooser", "Replay", "Strategy", "chooser_for", "concrete", "is_strategy", "stream"]
+__all__ = ["STREAK", "Chooser", "Replay", "Strategy", "chooser_for", "concrete", "stream"]
 
 STREAK: Final = 64  # steps in a row; a task that spins until another has run would else do so for ever
 TURNS: Final = 1_024  # steps in which a group may hand the turn round among itself: no start-up takes as many
@@ -48,15 +48,6 @@ class Chooser(Protocol):
 
 
 _PORTFOLIO: Final = ("shuffle", "walk", "pct2", "walk", "pct3", "shuffle", "walk", "pct4", "walk", "pct5")
-
-
-def is_strategy(name: str) -> bool:
-    """True for every name that ``simulate`` takes: a ``Strategy``, or ``pct3``, ``pct3@500``."""
-    try:
-        concrete(name, 0, LENGTH)
-    except ValueError:
-        return False
-    return True
 
 
 def concrete(name: str, number: int, length: int) -> str:

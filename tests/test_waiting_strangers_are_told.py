@@ -10,7 +10,7 @@ import trio
 from phloem.config import MemoryLimits
 from phloem.errors import WouldDeadlock
 from phloem.messages import HandlerMetadata, HandlerResponse
-from phloem.pump.pipeline import Checked
+from phloem.pump.steps import Checked
 from support.auditing import running
 from support.gates import free, settled
 from support.listeners import BACK, HANG, Ask, Reply, listener

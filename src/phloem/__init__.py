@@ -224,9 +224,10 @@ if TYPE_CHECKING:
         ShutdownReport,
         SystemError,
     )
-    from .organism import Conversation, Organism, open_organism
+    from .organism import Organism, open_organism
     from .primitives import Boot, TodoClosed, TodoComplete, TodoRegistered, TodoUntil
     from .pump import Listener, Observer
+    from .pump.conversing import Conversation
     from .pump.listening import get_event_bus
     from .pump.reading import ContextView
     from .pump.telling import PumpEvent
@@ -268,9 +269,10 @@ else:  # type checkers see the imports above, and so a misspelt name as an error
                     "AbandonedMessage Cause Clock ConversationState DeadLetter Fault Faults HandlerMetadata "
                     "HandlerResponse Huh HuhCode Ids Outcome Random Receipt ShutdownReport SystemError",
                 ),
-                (".organism", "Conversation Organism open_organism"),
+                (".organism", "Organism open_organism"),
                 (".primitives", "Boot TodoClosed TodoComplete TodoRegistered TodoUntil"),
                 (".pump", "Listener Observer"),
+                (".pump.conversing", "Conversation"),
                 (".pump.listening", "get_event_bus"),
                 (".pump.reading", "ContextView"),
                 (".pump.telling", "PumpEvent"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import random as random_module
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
@@ -20,7 +19,6 @@ from typing import Any, Final, final
 import trio
 
 from phloem.config import DEFAULT_BUDGETS, Budgets, ListenerConfig, OrganismConfig
-from phloem.contract.prompts import fingerprint
 from phloem.errors import OutcomeForgotten
 from phloem.events import EventBus, open_event_bus
 from phloem.loading import importable, load_config, resolve, running_listeners
@@ -29,7 +27,6 @@ from phloem.messages import (
     Cause,
     Clock,
     ConversationState,
-    Ending,
     Faults,
     Ids,
     Outcome,
@@ -39,62 +36,20 @@ from phloem.messages import (
     iso_time,
 )
 from phloem.primitives import BOOT_LISTENER, SERVICE_LISTENERS, Boot
-from phloem.pump.conversation import Conversation as _Conversation
+from phloem.pump.conversing import Conversation
 from phloem.pump.dispatch import callers_context
 from phloem.pump.door import Door
 from phloem.pump.observer import LoggingObserver, Observer
 from phloem.pump.ports import SeededIds, TrioClock
 from phloem.pump.pump import Pump, open_pump
-from phloem.pump.reading import ContextView, count_todos, todos_of
+from phloem.pump.reading import ContextView, ThreadView, statistics_of, threads_of, todos_of
 from phloem.pump.routing import Listener
 from phloem.pump.telling import PumpEvent
 
-__all__ = ["Conversation", "Organism", "ThreadView", "open_organism"]
+__all__ = ["Organism", "open_organism"]
 
 KILLED: Final = Cause("killed", "the conversation was killed")
 BLOCK_LEFT: Final = Cause("killed", "its block was left by an error")
-
-
-@final
-@dataclasses.dataclass(frozen=True, slots=True)
-class ThreadView:
-    """A live thread, as it was when it was asked for. ``state``: idle, queued or running."""
-
-    id: str
-    conversation: str
-    listener: str
-    chain: tuple[str, ...]
-    state: str
-
-
-@final
-class Conversation:
-    """Several turns with one memory; from ``organism.open_conversation``, inside its block only."""
-
-    def __init__(self, door: Door, conversation: _Conversation) -> None:
-        self._door, self._conversation = door, conversation
-
-    @property
-    def id(self) -> str:
-        """As in its receipts and outcomes."""
-        return self._conversation.id
-
-    async def ask(self, payload: Any, to: str | None = None, *, budgets: Budgets | None = None) -> Any:
-        """As ``Organism.ask``, as the next turn. Checkpoint. Cancelled means: this turn was cut, no other."""
-        own = self._conversation
-        return await self._door.ask(self._door.payload(payload, to), own.sender, budgets, own)
-
-    async def send(self, payload: Any, to: str | None = None, *, budgets: Budgets | None = None) -> Receipt:
-        """As ``Organism.send``, as the next turn. Checkpoint. Cancelled means: nothing was accepted."""
-        own = self._conversation
-        return (await self._door.enter(self._door.payload(payload, to), own.sender, budgets, own)).receipt
-
-    async def inject(self, xml: bytes | str, *, budgets: Budgets | None = None) -> Receipt:
-        """As ``Organism.inject``, as the next turn. Checkpoint. Cancelled means: nothing was accepted."""
-        own = self._conversation
-        return (
-            await self._door.enter(self._door.document(xml, own.sender), own.sender, budgets, own)
-        ).receipt
 
 
 @final
@@ -106,7 +61,7 @@ class Organism:
         self._pump, self._core = pump, pump.core
         self._door = Door(pump, config.budgets.over(DEFAULT_BUDGETS))
         self.listeners: Mapping[str, Listener] = MappingProxyType(self._core.listeners)
-        self.routing_table: Mapping[str, list[Listener]] = MappingProxyType(self._core.pipeline.routes.table)
+        self.routing_table: Mapping[str, list[Listener]] = MappingProxyType(self._core.steps.routes.table)
 
     async def _boot(self) -> None:
         """The first message of the run; returns when it has been handled. Checkpoint."""
@@ -235,11 +190,7 @@ class Organism:
     @property
     def threads(self) -> tuple[ThreadView, ...]:
         """The live threads, oldest conversation first."""
-        return tuple(
-            ThreadView(thread.id, conversation.id, thread.listener, thread.chain, _state(thread.occupant))
-            for conversation in self._core.conversations.values()
-            for thread in conversation.threads
-        )
+        return threads_of(self._core)
 
     @property
     def todos(self) -> tuple[TodoWatcher, ...]:
@@ -253,34 +204,7 @@ class Organism:
 
     def statistics(self) -> dict[str, Any]:
         """Counts for an operator: messages, conversations, seats, queue and each listener's."""
-        core, slots = self._core, self._pump.slots
-        running = Counter(d.listener.key for turn in core.live_turns() for d in turn.live if d.handled)
-        oldest = next(iter(core.conversations.values()), None)
-        return {
-            "messages": {
-                "accepted": core.ledger.accepted,
-                "in_flight": core.ledger.in_flight,
-                **{ending.value: count for ending, count in core.ledger.endings.items()},
-                "abandoned_by": dict(core.ledger.abandoned_by),
-            },
-            "conversations": {
-                "live": len(core.conversations),
-                "oldest_seconds": 0.0 if oldest is None else core.clock.monotonic() - oldest.started,
-                **{state.value: count for state, count in core.ended.items()},
-            },
-            "seats": {"free": self._pump.intake.free_seats, "waiting": self._pump.intake.waiting},
-            "queued": core.ledger.in_flight - sum(running.values()),
-            "handlers_running": slots.handlers.borrowed_tokens,
-            "memory": {**self.context.get_stats(), "todos": count_todos(core)},
-            "listeners": {
-                key: {
-                    "running": running[key],
-                    **{e.value: core.ledger.by_listener.get(key, {}).get(e, 0) for e in Ending},
-                    **({"usage_hash": fingerprint(own.usage_instructions)} if own.is_agent else {}),
-                }
-                for key, own in self.listeners.items()
-            },
-        }
+        return statistics_of(self._pump, self.context)
 
 
 @asynccontextmanager
@@ -355,9 +279,3 @@ def _folder_of(config: OrganismConfig | str | os.PathLike[str]) -> AbstractConte
     if isinstance(config, OrganismConfig):
         return nullcontext()
     return importable(Path(config).resolve().parent)
-
-
-def _state(occupant: Any) -> str:
-    if occupant is None:
-        return "idle"
-    return "running" if occupant.handled else "queued"

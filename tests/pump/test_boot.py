@@ -12,7 +12,7 @@ from phloem.config import Budgets, MemoryLimits, OrganismConfig
 from phloem.errors import WouldDeadlock
 from phloem.messages import BOOT, HandlerMetadata, HandlerResponse
 from phloem.organism import open_organism
-from phloem.pump.pipeline import Checked
+from phloem.pump.steps import Checked
 from support.auditing import Auditor, open_audited
 from support.gates import free, live
 from support.listeners import BACK, HANG, Ask, Reply, listener

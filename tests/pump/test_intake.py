@@ -9,16 +9,16 @@ from phloem.config import OrganismConfig, WireLimits
 from phloem.loading import resolve, running_listeners
 from phloem.memory.threads import Census
 from phloem.pump.intake import Intake
-from phloem.pump.pipeline import Pipeline
 from phloem.pump.slots import Slots
+from phloem.pump.steps import Steps
 from support.gates import settled
 from support.listeners import BACK
 
 
 def intake_of(census: Census, seats: int = 9) -> Intake:
     listeners = running_listeners(resolve(OrganismConfig("one", [BACK])))
-    pipeline, slots = Pipeline(listeners, WireLimits()), Slots(listeners, handlers=9, pipelines=9, threads=2)
-    return Intake(pipeline, slots, lambda: None, census, seats=seats, limits=WireLimits())
+    steps, slots = Steps(listeners, WireLimits()), Slots(listeners, handlers=9, pipelines=9, threads=2)
+    return Intake(steps, slots, lambda: None, census, seats=seats, limits=WireLimits())
 
 
 async def test_whoever_was_told_of_room_that_is_gone_again_waits_on() -> None:

@@ -13,8 +13,8 @@ from phloem.loading import resolve, running_listeners
 from phloem.memory.threads import Census
 from phloem.messages import HandlerMetadata, HandlerResponse
 from phloem.pump.intake import Intake
-from phloem.pump.pipeline import Pipeline
 from phloem.pump.slots import Slots
+from phloem.pump.steps import Steps
 from support.auditing import open_audited
 from support.flows import down, outcome_of, step
 from support.gates import Gates, free, live, settled
@@ -164,8 +164,8 @@ async def test_long_documents_do_not_come_in_over_the_limit() -> None:
 async def test_one_who_comes_just_as_there_is_room_again_stands_behind_those_who_wait(attempt: int) -> None:
     census, came_in = Census(1), list[str]()
     listeners = running_listeners(resolve(OrganismConfig("one", [BACK])))
-    pipeline, slots = Pipeline(listeners, WireLimits()), Slots(listeners, handlers=9, pipelines=9, threads=2)
-    intake = Intake(pipeline, slots, lambda: None, census, seats=9, limits=WireLimits())
+    steps, slots = Steps(listeners, WireLimits()), Slots(listeners, handlers=9, pipelines=9, threads=2)
+    intake = Intake(steps, slots, lambda: None, census, seats=9, limits=WireLimits())
 
     async def enters(name: str) -> None:
         await intake.take_seat(may_wait=True)

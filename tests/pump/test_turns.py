@@ -14,7 +14,7 @@ from phloem.errors import (
     OrganismClosed,
 )
 from phloem.messages import Cause, ConversationState, HandlerMetadata, HandlerResponse, Huh, Outcome
-from phloem.organism import Conversation
+from phloem.pump.conversing import Conversation
 from support.auditing import open_audited, report_of
 from support.listeners import BACK, HANG, SLOW, Ask, Reply, hang, listener, slow
 from support.shop import Order

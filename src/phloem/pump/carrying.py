@@ -211,7 +211,7 @@ class Carriers:
         delivery.pausing = False
         if delivery.ending is not None:
             return
-        payload = attempted(self._core.pipeline.again, delivery.contract, delivery.text)
+        payload = attempted(self._core.steps.again, delivery.contract, delivery.text)
         if isinstance(payload, Raised):  # a __post_init__ that changed its mind
             self._settling.failed(delivery, self._cause(delivery, payload))
             return

@@ -34,10 +34,10 @@ from phloem.wire.parsing import printable
 from .conversation import Conversation, Delivery, Turn, further
 from .ledger import Ledger, Overrun, over_budget
 from .observer import Observer
-from .pipeline import ORIGINAL, Checked, Passed, Pipeline, Refused
 from .remembering import Remembering
 from .routing import Listener
 from .run_queue import RunQueue
+from .steps import ORIGINAL, Checked, Passed, Refused, Steps
 
 __all__ = ["Core", "huh_of"]
 
@@ -56,7 +56,7 @@ class Core:
     def __init__(
         self,
         listeners: Sequence[Listener],
-        pipeline: Pipeline,
+        steps: Steps,
         observer: Observer,
         clock: Clock,
         ids: Ids,
@@ -71,7 +71,7 @@ class Core:
         turn_ended: Callable[[Turn], None],
         conversation_ended: Callable[[Conversation], None],
     ) -> None:
-        self.pipeline, self.observer, self.clock, self.memory = pipeline, observer, clock, memory
+        self.steps, self.observer, self.clock, self.memory = steps, observer, clock, memory
         self.events, self.organism = events, organism  # for handlers: the pump tells its observer
         self.listeners = {listener.key: listener for listener in listeners}
         self.max_attempts = max_attempts

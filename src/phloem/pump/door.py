@@ -36,8 +36,8 @@ from phloem.wire.parsing import first_bad_char, printable, quoted
 from .conversation import Conversation, Turn
 from .dispatch import callers_context, current_dispatch
 from .intake import closed
-from .pipeline import ORIGINAL, Checked, Passed, Refused
 from .pump import Pump
+from .steps import ORIGINAL, Checked, Passed, Refused
 
 __all__ = ["Door", "Examine"]
 
@@ -159,7 +159,7 @@ class Door:
 
         async def examine() -> list[Checked]:  # noqa: ASYNC124 - what documents need, and this does not
             try:
-                return self._core.pipeline.from_payload(payload, to, None)
+                return self._core.steps.from_payload(payload, to, None)
             except InvalidMessage as invalid:
                 tag, shown = type(payload).__name__, attempted(repr, payload)  # its class's own code
                 text = tag if isinstance(shown, Raised) else printable(shown, ORIGINAL)
@@ -171,19 +171,19 @@ class Door:
         """Steps 2 to 7 for a stranger's bytes."""
 
         async def examine() -> list[Checked]:
-            pipeline, observer = self._core.pipeline, self._pump.observer
+            steps, observer = self._core.steps, self._pump.observer
             try:
                 root, mends = await self._pump.intake.read(xml, may_wait=not self.inside)
                 if mends:
                     observer.mended(sender, mends)
-                claims, to, payloads = pipeline.open_document(root)
+                claims, to, payloads = steps.open_document(root)
             except InvalidMessage as invalid:
                 text = xml if isinstance(xml, str) else xml[: 4 * ORIGINAL].decode("utf-8", "replace")
                 return [Refused(invalid.faults, text[:ORIGINAL], tag="the document")]
             for claim in claims:
                 if claim != sender:
                     observer.claim_ignored(sender, claim)
-            return [checked for element in payloads for checked in pipeline.from_element(element, to, None)]
+            return [checked for element in payloads for checked in steps.from_element(element, to, None)]
 
         return examine
 

@@ -23,8 +23,8 @@ from phloem.messages import Faults
 from phloem.wire.parsing import Element
 from phloem.wire.repair import Mend
 
-from .pipeline import Pipeline
 from .slots import Slots
+from .steps import Steps
 
 __all__ = ["Intake", "Waits", "closed"]
 
@@ -50,7 +50,7 @@ class Intake:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        steps: Steps,
         slots: Slots,
         freed: Callable[[], None],
         census: Census,
@@ -59,7 +59,7 @@ class Intake:
         limits: WireLimits,
         faults: Faults | None = None,
     ) -> None:
-        self._pipeline, self._slots, self._faults = pipeline, slots, faults
+        self._steps, self._slots, self._faults = steps, slots, faults
         self._long, self._most = limits.thread_parse_bytes, limits.max_bytes
         self._put_seat, self._seats = trio.open_memory_channel[None](seats)
         for _ in range(seats):
@@ -154,12 +154,12 @@ class Intake:
         """
         size = len(data) if isinstance(data, bytes) or data.isascii() else 4 * len(data)
         if size < self._long or len(data) > self._most or not (may_wait or self._room()):
-            return self._pipeline.read_bytes(data)
+            return self._steps.read_bytes(data)
         token = await self._take_slot(may_wait=may_wait)
         if token is None:
-            return self._pipeline.read_bytes(data)
+            return self._steps.read_bytes(data)
         try:
-            job = partial(self._pipeline.read_bytes, data)
+            job = partial(self._steps.read_bytes, data)
             aside = partial(trio.to_thread.run_sync, job, limiter=self._slots.threads)
             return await (aside() if self._faults is None else self._faults.visit("thread", "parse", aside))
         finally:

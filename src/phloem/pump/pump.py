@@ -25,10 +25,10 @@ from .core import Core
 from .dispatch import current_dispatch
 from .intake import Intake
 from .observer import Observer, Observers
-from .pipeline import Pipeline
 from .remembering import Remembering
 from .routing import Listener
 from .slots import Slots
+from .steps import Steps
 from .telling import Telling
 
 __all__ = ["Pump", "open_pump"]
@@ -49,16 +49,16 @@ class Pump:
         events: EventBus,
         faults: Faults | None = None,
     ) -> None:
-        pipeline = Pipeline(listeners, config.wire)
+        steps = Steps(listeners, config.wire)
         telling = Telling(events.record, config.name, lambda: self.core.ledger.report())
         self.observer = Observers(telling, observer)
         self.core = Core(
             listeners,
-            pipeline,
+            steps,
             self.observer,
             clock,
             ids,
-            Remembering(config.memory, pipeline, clock),
+            Remembering(config.memory, steps, clock),
             events,
             config.name,
             depth_first=config.thread_scheduling == ThreadScheduling.DEPTH_FIRST,
@@ -75,7 +75,7 @@ class Pump:
             threads=PARSE_THREADS,
         )
         self.intake = Intake(
-            pipeline,
+            steps,
             self.slots,
             lambda: self.carriers.pulse(),
             self.core.memory.census,

@@ -1,20 +1,25 @@
-"""What an operator may read of an organism's memory, from outside of any handler.
+"""What an operator may read of a running organism, from outside of any handler.
 
 Decides nothing: looks up, and hands out what is safe to hold. Called by the front door.
 """
 
 from __future__ import annotations
 
-from typing import final
+import dataclasses
+from collections import Counter
+from typing import Any, final
 
+from phloem.contract.prompts import fingerprint
 from phloem.errors import AccessRefused
 from phloem.memory.history import History
 from phloem.memory.todos import TodoWatcher
+from phloem.messages import Ending
 from phloem.wire.parsing import quoted
 
 from .core import Core
+from .pump import Pump
 
-__all__ = ["ContextView", "count_todos", "todos_of"]
+__all__ = ["ContextView", "ThreadView", "count_todos", "statistics_of", "threads_of", "todos_of"]
 
 
 def todos_of(core: Core) -> tuple[TodoWatcher, ...]:
@@ -78,3 +83,62 @@ class ContextView:
             "total_bytes": sum(memory.size for memory in memories),
             "finished": len(self._core.memory.finished_ids),
         }
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class ThreadView:
+    """A live thread, as it was when it was asked for. ``state``: idle, queued or running."""
+
+    id: str
+    conversation: str
+    listener: str
+    chain: tuple[str, ...]
+    state: str
+
+
+def threads_of(core: Core) -> tuple[ThreadView, ...]:
+    """The live threads, oldest conversation first."""
+    return tuple(
+        ThreadView(thread.id, conversation.id, thread.listener, thread.chain, _state(thread.occupant))
+        for conversation in core.conversations.values()
+        for thread in conversation.threads
+    )
+
+
+def statistics_of(pump: Pump, context: ContextView) -> dict[str, Any]:
+    """Counts for an operator: messages, conversations, seats, queue and each listener's."""
+    core, slots = pump.core, pump.slots
+    running = Counter(d.listener.key for turn in core.live_turns() for d in turn.live if d.handled)
+    oldest = next(iter(core.conversations.values()), None)
+    return {
+        "messages": {
+            "accepted": core.ledger.accepted,
+            "in_flight": core.ledger.in_flight,
+            **{ending.value: count for ending, count in core.ledger.endings.items()},
+            "abandoned_by": dict(core.ledger.abandoned_by),
+        },
+        "conversations": {
+            "live": len(core.conversations),
+            "oldest_seconds": 0.0 if oldest is None else core.clock.monotonic() - oldest.started,
+            **{state.value: count for state, count in core.ended.items()},
+        },
+        "seats": {"free": pump.intake.free_seats, "waiting": pump.intake.waiting},
+        "queued": core.ledger.in_flight - sum(running.values()),
+        "handlers_running": slots.handlers.borrowed_tokens,
+        "memory": {**context.get_stats(), "todos": count_todos(core)},
+        "listeners": {
+            key: {
+                "running": running[key],
+                **{e.value: core.ledger.by_listener.get(key, {}).get(e, 0) for e in Ending},
+                **({"usage_hash": fingerprint(own.usage_instructions)} if own.is_agent else {}),
+            }
+            for key, own in core.listeners.items()
+        },
+    }
+
+
+def _state(occupant: Any) -> str:
+    if occupant is None:
+        return "idle"
+    return "running" if occupant.handled else "queued"

@@ -21,8 +21,8 @@ from phloem.memory.todos import Todos
 from phloem.messages import SYSTEM, Clock, Ending, Fault, HuhCode
 
 from .conversation import Conversation, Delivery
-from .pipeline import Checked, Passed, Pipeline, Refused
 from .routing import Listener
+from .steps import Checked, Passed, Refused, Steps
 
 __all__ = ["Remembering"]
 
@@ -33,8 +33,8 @@ ROOM: Final = "room for one more: end this conversation and begin another"
 class Remembering:
     """The memory of one pump's conversations."""
 
-    def __init__(self, limits: MemoryLimits, pipeline: Pipeline, clock: Clock) -> None:
-        self._limits, self._again, self._wall = limits, pipeline.again, clock.wall
+    def __init__(self, limits: MemoryLimits, steps: Steps, clock: Clock) -> None:
+        self._limits, self._again, self._wall = limits, steps.again, clock.wall
         self.refuses = limits.on_full == OnFull.REFUSE
         self._keeps_past = limits.keep_finished > 0
         self._finished: OrderedDict[str, History] = OrderedDict()

@@ -19,9 +19,9 @@ from phloem.wire.parsing import printable
 from .conversation import Delivery
 from .core import Core
 from .ledger import over_budget
-from .pipeline import ORIGINAL, Checked, Passed, Refused
 from .replies import BadReturn, read_return
 from .routing import Listener
+from .steps import ORIGINAL, Checked, Passed, Refused
 
 __all__ = ["Settling"]
 
@@ -126,17 +126,17 @@ class Settling:
     def _plan(self, delivery: Delivery, value: Any) -> _Plan:
         plan = _Plan()
         responses = read_return(value)
-        pipeline, sender = self._core.pipeline, delivery.listener
+        steps, sender = self._core.steps, delivery.listener
         items: list[Checked] = []
         if isinstance(responses, bytes):
             told = partial(self._core.observer.mended, sender.key, sent_by=delivery)
-            items += pipeline.from_raw(responses, sender, told)
+            items += steps.from_raw(responses, sender, told)
         elif responses and responses[0].is_response:
             plan.responds = True
             items += self._answers(delivery, responses, plan)
         else:
             for response in responses:
-                items += pipeline.from_payload(response.payload, response.to, sender)
+                items += steps.from_payload(response.payload, response.to, sender)
         plan.sort(items, at_root=plan.responds and self._caller(delivery.thread) is None)
         return plan
 
@@ -152,10 +152,10 @@ class Settling:
             plan.sort(self._core.memory.admitted(conversation, going, lambda _: to, ending), at_root=at_root)
 
     def _answers(self, delivery: Delivery, responses: list[HandlerResponse], plan: _Plan) -> list[Checked]:
-        pipeline, caller = self._core.pipeline, self._caller(delivery.thread)
+        steps, caller = self._core.steps, self._caller(delivery.thread)
         if caller is None:
-            return [pipeline.to_root(response.payload, delivery.listener) for response in responses]
-        answers = [pipeline.to_caller(response.payload, caller) for response in responses]
+            return [steps.to_root(response.payload, delivery.listener) for response in responses]
+        answers = [steps.to_caller(response.payload, caller) for response in responses]
         if delivery.listener.service:  # nobody need take what a service answers
             heard = [answer for answer in answers if not (isinstance(answer, Refused) and answer.miss)]
             plan.unseen = len(answers) - len(heard)
@@ -288,7 +288,7 @@ class Settling:
         """Tell a listener of a fault, on its thread; a dead letter if it does not take such payloads."""
         core, turn = self._core, delivery.turn
         assert thread is not None
-        checked = core.pipeline.to_caller(notice, listener)
+        checked = core.steps.to_caller(notice, listener)
         if isinstance(checked, Passed) and checked.contract.payload_class is type(notice):
             core.queue.put([core.open(turn, thread, checked, SYSTEM, delivery, fault)])
             return

@@ -29,7 +29,7 @@ from phloem.wire.text import QUOTE_MOST
 
 from .routing import Listener, Miss, Routes
 
-__all__ = ["Checked", "Passed", "Pipeline", "Refused"]
+__all__ = ["Checked", "Passed", "Refused", "Steps"]
 
 ORIGINAL: Final = 2_000  # characters of a refused message that its sender is shown
 
@@ -70,7 +70,7 @@ Checked = Passed | Refused
 
 
 @final
-class Pipeline:
+class Steps:
     """One organism's steps 2 to 7, with the parser, the routes and the contracts they need."""
 
     def __init__(self, listeners: Sequence[Listener], limits: WireLimits) -> None:

@@ -22,13 +22,17 @@ __all__ = [
     "MemoryLimits",
     "OnFull",
     "OrganismConfig",
+    "RunsOn",
+    "SourceConfig",
+    "StepConfig",
     "ThreadScheduling",
     "Usage",
     "WireLimits",
 ]
 
 type_or_types = type | Sequence[type]
-Handler = Callable[[Any, HandlerMetadata], Awaitable[Any]]
+Handler = Callable[[Any, HandlerMetadata], Awaitable[Any]]  # as the pump calls it
+AnyHandler = Handler | Callable[[Any, HandlerMetadata], Any]  # as it is declared: plain functions as well
 
 
 class ThreadScheduling(StrEnum):
@@ -36,6 +40,13 @@ class ThreadScheduling(StrEnum):
 
     BREADTH_FIRST = "breadth-first"
     DEPTH_FIRST = "depth-first"
+
+
+class RunsOn(StrEnum):
+    """Where a handler runs: on Trio, or awaited in the event loop of the program around it."""
+
+    TRIO = "trio"
+    HOST = "host"
 
 
 class OnFull(StrEnum):
@@ -68,6 +79,7 @@ MAX_THREAD_ID: Final = 64  # characters; ours have at most 52
 MAX_CONCURRENT_PIPELINES: Final = 50  # the reference's default
 MAX_CONCURRENT_HANDLERS: Final = 20  # the reference's default
 MAX_CONCURRENT_PER_AGENT: Final = 5  # the reference's default: what one model account bears
+MAX_SYNC_HANDLERS: Final = 20  # plain functions in threads at once: as many as handlers may run at all
 MAX_IN_FLIGHT: Final = 1_000  # live conversations; at some KiB each, a few MiB
 
 # -- time -----------------------------------------------------------------------------------
@@ -190,13 +202,47 @@ class EventLimits:
 
 
 @final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepConfig:
+    """One edit of the pipeline, as a file declares it: ``{after: repair, tap: app.hooks.log}``.
+
+    ``edit``: after, before, replace or without; ``at``: the name of a step. ``kind`` is the
+    ready-made step (``tap``, ``pace`` …; ``by`` for a replacement, empty for ``without``), and
+    ``arguments`` are its own, by their names: callables, or (in ``paths``) import paths for them.
+    """
+
+    edit: str
+    at: str
+    kind: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    paths: Mapping[str, str] = field(default_factory=dict[str, str])
+    name: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceConfig:
+    """One stream of messages that ``phloem run`` attaches: a ``path`` (``-`` is stdin) or a ``command``.
+
+    ``framing``: xml, ndjson or lines; ``to``: the listener that lines without an address are for.
+    """
+
+    name: str
+    path: str = ""
+    command: Sequence[str] = ()
+    framing: str = "xml"
+    to: str = ""
+    priority: bool = False
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class ListenerConfig:
     """One listener as it is declared: classes and callables, or import paths for them."""
 
     name: str
     payload_class: type_or_types | None = None
-    handler: Handler | None = None
+    handler: AnyHandler | None = None
     description: str = ""
     is_agent: bool = False
     peers: Sequence[str] | None = None
@@ -215,6 +261,8 @@ class ListenerConfig:
     handler_timeout: float | None = field(default=None, kw_only=True)  # None: the organism's
     budgets: Budgets | None = field(default=None, kw_only=True)
     usage: str | None = field(default=None, kw_only=True)  # of an agent; None: the organism's
+    runs_on: str = field(default=RunsOn.TRIO, kw_only=True)
+    client_facing: bool = field(default=False, kw_only=True)  # a person watches what it says, and answers
 
 
 @final
@@ -231,6 +279,7 @@ class OrganismConfig:
     max_concurrent_handlers: int = MAX_CONCURRENT_HANDLERS
     max_concurrent_per_agent: int = MAX_CONCURRENT_PER_AGENT
     llm_config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    max_sync_handlers: int = field(default=MAX_SYNC_HANDLERS, kw_only=True)
     max_in_flight: int = field(default=MAX_IN_FLIGHT, kw_only=True)
     max_attempts: int = field(default=MAX_ATTEMPTS, kw_only=True)
     handler_timeout: float = field(default=HANDLER_TIMEOUT, kw_only=True)
@@ -243,5 +292,8 @@ class OrganismConfig:
     events: EventLimits = field(default=EventLimits(), kw_only=True)
     usage: str = field(default=Usage.CARDS, kw_only=True)  # a card and an example: a quarter of the tokens
     allow_unknown_peers: bool = field(default=False, kw_only=True)  # a misspelt peer is found at start
+    pipeline: Sequence[StepConfig] = field(default=(), kw_only=True)
+    sources: Sequence[SourceConfig] = field(default=(), kw_only=True)
+    egress: Sequence[str] = field(default=(), kw_only=True)  # listeners whose handlers take envelopes as bytes
     # keys of a file whose part is not built yet, even where they only say the default
     declared: frozenset[str] = field(default=frozenset(), kw_only=True, repr=False, compare=False)

@@ -22,6 +22,8 @@ __all__ = [
     "Deadlock",
     "EventBusClosed",
     "EventDropped",
+    "ForeignGuest",
+    "HostGone",
     "InternalError",
     "InvalidEvent",
     "InvalidMessage",
@@ -158,6 +160,11 @@ class TooManyTodos(CallerError):
 
 
 @final
+class ForeignGuest(CallerError):
+    """Somebody else's Trio run (or a simulation) is in this thread already; none of ours can start beside it."""
+
+
+@final
 class EventBusClosed(CallerError):
     """The bus no longer takes events, subscriptions or streams."""
 
@@ -201,6 +208,11 @@ class NoResponse(WorldError):
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
         super().__init__(f"conversation {outcome.conversation} completed without a response")
+
+
+@final
+class HostGone(WorldError):
+    """The event loop around an organism was closed while the organism was still open."""
 
 
 @final

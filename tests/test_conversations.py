@@ -42,6 +42,7 @@ class Recorder:
     def unseen(self, *_: Any, **__: Any) -> None: ...
 
     conversation_started = dispatched = ended = refused = buried = raised = unseen
+    unread = broke = unseen
     retrying = claim_ignored = mended = waiting = overslept = held_up = phase = unseen
 
 

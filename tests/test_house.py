@@ -150,9 +150,15 @@ def test_a_module_says_what_it_is_for(file: Path) -> None:
     assert ast.get_docstring(ast.parse(file.read_text("utf-8")))
 
 
+# The one exception: which guest an event loop carries is known to nothing but the loop.
+STATE = {"src/phloem/embedding/guests.py": "_guests"}
+
+
 @pytest.mark.parametrize("file", MODULES, ids=names_of(MODULES))
 def test_a_module_keeps_no_state(file: Path) -> None:
-    assert list(state_of(ast.parse(file.read_text("utf-8")))) == []
+    allowed = STATE.get(str(file.relative_to(ROOT)))
+    state = list(state_of(ast.parse(file.read_text("utf-8"))))
+    assert [place for place in state if allowed is None or f"{allowed}" not in place] == []
 
 
 @pytest.mark.parametrize(
@@ -195,7 +201,7 @@ def test_only_the_embedding_says_asyncio() -> None:
         if (isinstance(node, ast.Import) and any(a.name.split(".")[0] == "asyncio" for a in node.names))
         or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "asyncio")
     }
-    assert said <= {"embedding.py"}
+    assert said == {"embedding/loops.py"}
 
 
 def test_importing_phloem_loads_neither_trio_nor_lxml() -> None:

@@ -31,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AbandonedMessage",
     "AccessRefused",
+    "Addressed",
     "AgentEvent",
     "Boot",
     "Budgets",
@@ -51,6 +52,7 @@ __all__ = [
     "Deadlock",
     "Delivered",
     "Doc",
+    "Document",
     "EventBus",
     "EventBusClosed",
     "EventDropped",
@@ -60,14 +62,17 @@ __all__ = [
     "EventType",
     "Fault",
     "Faults",
+    "ForeignGuest",
     "Forgotten",
     "HandlerMetadata",
     "HandlerResponse",
     "History",
     "HistoryGap",
+    "HostGone",
     "Huh",
     "HuhCode",
     "Ids",
+    "Incoming",
     "InternalError",
     "InvalidEvent",
     "InvalidMessage",
@@ -78,6 +83,7 @@ __all__ = [
     "ListenerConfig",
     "Livelock",
     "MemoryLimits",
+    "Message",
     "MessageRejected",
     "NeverReached",
     "NoDispatch",
@@ -87,19 +93,24 @@ __all__ = [
     "NotSimulated",
     "Observer",
     "OnFull",
+    "Opened",
     "Organism",
     "OrganismClosed",
     "OrganismConfig",
     "Outcome",
     "OutcomeForgotten",
     "Overflow",
+    "Part",
     "Pattern",
     "PhloemError",
+    "Pipeline",
     "PublishCircle",
     "PumpEvent",
     "Random",
     "Receipt",
     "ResourceLeft",
+    "Returned",
+    "RunsOn",
     "ScheduleFailure",
     "ScopedBus",
     "SenderError",
@@ -108,6 +119,9 @@ __all__ = [
     "SimulationError",
     "SimulationUnsupported",
     "SlotMetadata",
+    "SourceConfig",
+    "Step",
+    "StepConfig",
     "StreamOverflowed",
     "Subscription",
     "SystemError",
@@ -124,15 +138,28 @@ __all__ = [
     "WorldError",
     "WouldDeadlock",
     "__version__",
+    "branch",
+    "deadline",
+    "drop_if",
     "example",
+    "expand",
     "get_context_buffer",
     "get_event_bus",
     "get_todo_registry",
+    "limit",
     "load_config",
+    "on_host",
     "open_event_bus",
     "open_organism",
+    "open_organism_in_thread",
+    "pace",
     "parse_element",
+    "rate",
+    "reject_if",
+    "sample",
+    "tap",
     "to_element",
+    "transform",
     "xmlify",
     "xsd",
 ]
@@ -145,11 +172,16 @@ if TYPE_CHECKING:
         MemoryLimits,
         OnFull,
         OrganismConfig,
+        RunsOn,
+        SourceConfig,
+        StepConfig,
         ThreadScheduling,
         Usage,
         WireLimits,
     )
     from .contract import Contract, Doc, Pattern, example, parse_element, to_element, xmlify, xsd
+    from .embedding import on_host, open_organism
+    from .embedding.threads import open_organism_in_thread
     from .errors import (
         AccessRefused,
         CallerError,
@@ -160,6 +192,8 @@ if TYPE_CHECKING:
         Deadlock,
         EventBusClosed,
         EventDropped,
+        ForeignGuest,
+        HostGone,
         InternalError,
         InvalidEvent,
         InvalidMessage,
@@ -224,12 +258,28 @@ if TYPE_CHECKING:
         ShutdownReport,
         SystemError,
     )
-    from .organism import Organism, open_organism
+    from .organism import Organism
     from .primitives import Boot, TodoClosed, TodoComplete, TodoRegistered, TodoUntil
     from .pump import Listener, Observer
     from .pump.conversing import Conversation
+    from .pump.items import Addressed, Document, Incoming, Message, Opened, Part, Returned
     from .pump.listening import get_event_bus
+    from .pump.pipeline import Pipeline
     from .pump.reading import ContextView
+    from .pump.ready_made import (
+        Step,
+        branch,
+        deadline,
+        drop_if,
+        expand,
+        limit,
+        pace,
+        rate,
+        reject_if,
+        sample,
+        tap,
+        transform,
+    )
     from .pump.telling import PumpEvent
     from .pump.within import ContextBuffer, TodoRegistry, get_context_buffer, get_todo_registry
 else:  # type checkers see the imports above, and so a misspelt name as an error
@@ -242,20 +292,22 @@ else:  # type checkers see the imports above, and so a misspelt name as an error
             for module, names in (
                 (
                     ".config",
-                    "Budgets EventLimits ListenerConfig MemoryLimits OnFull OrganismConfig ThreadScheduling "
-                    "Usage WireLimits",
+                    "Budgets EventLimits ListenerConfig MemoryLimits OnFull OrganismConfig RunsOn "
+                    "SourceConfig StepConfig ThreadScheduling Usage WireLimits",
                 ),
                 (".contract", "Contract Doc Pattern example parse_element to_element xmlify xsd"),
                 (
                     ".errors",
                     "AccessRefused CallerError ConfigurationError ConfigurationFault ContractError "
-                    "ConversationFailed Deadlock EventBusClosed EventDropped InternalError "
-                    "InvalidEvent InvalidMessage InvalidToken JournalError Livelock MessageRejected "
-                    "NeverReached NoDispatch NoResponse NotConfluent NotDeterministic NotSimulated "
-                    "OrganismClosed OutcomeForgotten PhloemError PublishCircle ResourceLeft "
+                    "ConversationFailed Deadlock EventBusClosed EventDropped ForeignGuest HostGone "
+                    "InternalError InvalidEvent InvalidMessage InvalidToken JournalError Livelock "
+                    "MessageRejected NeverReached NoDispatch NoResponse NotConfluent NotDeterministic "
+                    "NotSimulated OrganismClosed OutcomeForgotten PhloemError PublishCircle ResourceLeft "
                     "ScheduleFailure SenderError SenderRefused SimulationError SimulationUnsupported "
                     "StreamOverflowed TooManyTodos WorldError WouldDeadlock",
                 ),
+                (".embedding", "on_host open_organism"),
+                (".embedding.threads", "open_organism_in_thread"),
                 (
                     ".events",
                     "AgentEvent Delivered EventBus EventHandler EventStream EventType HistoryGap Lagged "
@@ -269,12 +321,18 @@ else:  # type checkers see the imports above, and so a misspelt name as an error
                     "AbandonedMessage Cause Clock ConversationState DeadLetter Fault Faults HandlerMetadata "
                     "HandlerResponse Huh HuhCode Ids Outcome Random Receipt ShutdownReport SystemError",
                 ),
-                (".organism", "Organism open_organism"),
+                (".organism", "Organism"),
                 (".primitives", "Boot TodoClosed TodoComplete TodoRegistered TodoUntil"),
                 (".pump", "Listener Observer"),
                 (".pump.conversing", "Conversation"),
+                (".pump.items", "Addressed Document Incoming Message Opened Part Returned"),
                 (".pump.listening", "get_event_bus"),
+                (".pump.pipeline", "Pipeline"),
                 (".pump.reading", "ContextView"),
+                (
+                    ".pump.ready_made",
+                    "Step branch deadline drop_if expand limit pace rate reject_if sample tap transform",
+                ),
                 (".pump.telling", "PumpEvent"),
                 (".pump.within", "ContextBuffer TodoRegistry get_context_buffer get_todo_registry"),
             )

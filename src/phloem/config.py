@@ -263,6 +263,7 @@ class ListenerConfig:
     usage: str | None = field(default=None, kw_only=True)  # of an agent; None: the organism's
     runs_on: str = field(default=RunsOn.TRIO, kw_only=True)
     client_facing: bool = field(default=False, kw_only=True)  # a person watches what it says, and answers
+    service: bool = field(default=False, kw_only=True)  # every listener may address it, whatever its peers
 
 
 @final

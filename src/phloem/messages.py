@@ -24,6 +24,7 @@ __all__ = [
     "Faults",
     "HandlerMetadata",
     "HandlerResponse",
+    "Host",
     "Huh",
     "HuhCode",
     "Ids",
@@ -241,6 +242,8 @@ class ShutdownReport:
     """Every message accepted, by how it ended; at the end the five add up to ``accepted``.
 
     ``in_flight`` is above 0 only in a reading taken while the organism still runs.
+    ``abandoned_threads`` has the key of a listener for each thread in which a plain handler still ran
+    when this was read, though its dispatch had ended: at its deadline, or cut.
     """
 
     accepted: int
@@ -251,6 +254,7 @@ class ShutdownReport:
     abandoned: int
     abandoned_messages: tuple[AbandonedMessage, ...] = ()
     in_flight: int = 0
+    abandoned_threads: tuple[str, ...] = ()
 
 
 class Clock(Protocol):
@@ -298,6 +302,17 @@ class Faults(Protocol):
         It may raise, never come back until it is cancelled, take its time, or give back something
         else: whatever a handler, a subscriber or a thread may do. ``Cancelled`` goes on. A checkpoint
         where the function is one.
+        """
+        ...
+
+
+class Host(Protocol):
+    """The event loop around an organism, for handlers that need it."""
+
+    async def call(self, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        """Await ``function(*args)`` in the host's loop, in the caller's context.
+
+        Checkpoint. Cancelled means: it was cancelled there, and has ended.
         """
         ...
 

@@ -21,6 +21,7 @@ import trio
 from phloem.config import DEFAULT_BUDGETS, Budgets, ListenerConfig, OrganismConfig
 from phloem.errors import OutcomeForgotten
 from phloem.events import EventBus, open_event_bus
+from phloem.feeding.batches import BatchResults, Messages, open_batch
 from phloem.loading import importable, load_config, resolve, running_listeners
 from phloem.memory.todos import TodoWatcher
 from phloem.messages import (
@@ -28,6 +29,7 @@ from phloem.messages import (
     Clock,
     ConversationState,
     Faults,
+    Host,
     Ids,
     Outcome,
     Random,
@@ -36,10 +38,12 @@ from phloem.messages import (
     iso_time,
 )
 from phloem.primitives import BOOT_LISTENER, SERVICE_LISTENERS, Boot
+from phloem.pump.calling import Calling, HandlerThreads
 from phloem.pump.conversing import Conversation
 from phloem.pump.dispatch import callers_context
 from phloem.pump.door import Door
 from phloem.pump.observer import LoggingObserver, Observer
+from phloem.pump.pipeline import Pipeline
 from phloem.pump.ports import SeededIds, TrioClock
 from phloem.pump.pump import Pump, open_pump
 from phloem.pump.reading import ContextView, ThreadView, statistics_of, threads_of, todos_of
@@ -56,9 +60,11 @@ BLOCK_LEFT: Final = Cause("killed", "its block was left by an error")
 class Organism:
     """One configuration, running. Made by ``open_organism``."""
 
-    def __init__(self, config: OrganismConfig, listeners: Sequence[Listener], pump: Pump) -> None:
+    def __init__(
+        self, config: OrganismConfig, listeners: Sequence[Listener], pump: Pump, threads: HandlerThreads
+    ) -> None:
         self.config, self.events = config, pump.core.events
-        self._pump, self._core = pump, pump.core
+        self._pump, self._core, self._threads = pump, pump.core, threads
         self._door = Door(pump, config.budgets.over(DEFAULT_BUDGETS))
         self.listeners: Mapping[str, Listener] = MappingProxyType(self._core.listeners)
         self.routing_table: Mapping[str, list[Listener]] = MappingProxyType(self._core.steps.routes.table)
@@ -126,6 +132,37 @@ class Organism:
         finally:
             self._core.leave(conversation)
 
+    def open_batch(
+        self,
+        source: Messages,
+        *,
+        ordered: bool = True,
+        max_in_flight: int | None = None,
+        sender: str = "outside",
+    ) -> AbstractAsyncContextManager[BatchResults]:
+        """``async with organism.open_batch(source) as results: async for result in results``.
+
+        ``source`` is an iterable or async iterable of payloads, documents (bytes or str) and
+        ``BatchMessage``s. Each has one ``BatchResult``, in the order of the source, or (not
+        ``ordered``) as they end; a rejected one as well. At most ``max_in_flight`` (1,000) are read
+        ahead of the slowest whose result nobody has read, so who reads slowly slows reading. What
+        the source raises ends reading, and is raised after the results of what it gave before;
+        so is ContractError for what can be no message. An async generator is closed. Once the
+        organism is closed, what was not accepted has a result that says so.
+
+        Left before its end it kills what is in flight, and waits for handlers to leave. Checkpoint.
+        Cancelled means: the same, and after 2 seconds it waits no more. Raises SenderRefused,
+        ConfigurationError, and WouldDeadlock inside a dispatch of this organism.
+        """
+        return open_batch(
+            self._door,
+            self._pump,
+            source,
+            ordered=ordered,
+            max_in_flight=max_in_flight,
+            sender=sender,
+        )
+
     # -- waiting -------------------------------------------------------------------------------
 
     async def wait(self, receipt: Receipt) -> Outcome:
@@ -184,8 +221,8 @@ class Organism:
 
     @property
     def report(self) -> ShutdownReport:
-        """The books as they stand; final once the block is left."""
-        return self._core.ledger.report()
+        """The books as they stand; final once the block is left, save for threads that still run then."""
+        return dataclasses.replace(self._core.ledger.report(), abandoned_threads=self._threads.abandoned)
 
     @property
     def threads(self) -> tuple[ThreadView, ...]:
@@ -203,8 +240,8 @@ class Organism:
         return ContextView(self._core)
 
     def statistics(self) -> dict[str, Any]:
-        """Counts for an operator: messages, conversations, seats, queue and each listener's."""
-        return statistics_of(self._pump, self.context)
+        """Counts for an operator: messages, conversations, seats, queue, threads and each listener's."""
+        return {**statistics_of(self._pump, self.context), "threads": self._threads.statistics()}
 
 
 @asynccontextmanager
@@ -217,12 +254,16 @@ async def open_organism(
     random: Random | None = None,
     observer: Observer | None = None,
     faults: Faults | None = None,
+    host: Host | None = None,
+    pipeline: Pipeline | None = None,
 ) -> AsyncIterator[Organism]:
     """A running organism, from a configuration or the path of an organism.yaml.
 
     ``listeners`` come in addition to the configured ones. ``clock`` is read for timestamps;
     deadlines are on Trio's own (a ``trio.testing.MockClock`` moves them). What an ``observer``
     raises ends the organism. ``faults`` let handlers, subscribers and threads fail on purpose.
+    ``host`` is the event loop around, for handlers that run there. ``pipeline`` takes the place of the
+    one that a file or configuration declares.
     Left normally it drains for ``shutdown_grace`` seconds, and its bus delivers what is pending
     for ``events.grace`` more; left by an error or cancelled it drops what is in flight, and
     ``organism.report`` says what. Raises ConfigurationError with all faults.
@@ -233,7 +274,8 @@ async def open_organism(
             found = resolve(dataclasses.replace(config, listeners=(*config.listeners, *listeners)))
         else:
             found = load_config(config, listeners=listeners)
-        running = running_listeners(found, [BOOT_LISTENER], SERVICE_LISTENERS)
+        calling = Calling(found.max_sync_handlers, host)
+        running = running_listeners(found, [BOOT_LISTENER], SERVICE_LISTENERS, calling)
         clock = TrioClock() if clock is None else clock
         ids = SeededIds() if ids is None else ids
         async with (
@@ -248,10 +290,12 @@ async def open_organism(
                 random_module.Random(os.urandom(16)) if random is None else random,
                 events,
                 faults,
+                Pipeline.of(found.pipeline) if pipeline is None else pipeline,
             ) as pump,
         ):
-            organism = Organism(found, running, pump)
+            organism = Organism(found, running, pump, calling.threads)
             await organism._boot()
+            pump.open_gates()
             yield organism
 
 

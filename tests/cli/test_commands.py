@@ -143,6 +143,44 @@ def test_check_shows_what_the_event_bus_may_keep_and_run(phloem: Any) -> None:
     assert {name: told.get(name) for name in events} == {name: shown for name, (_, shown) in events.items()}
 
 
+def test_check_shows_edits_sources_services_and_what_leaves(phloem: Any) -> None:
+    (phloem.folder / "organism.yaml").write_text(
+        """
+        pipeline:
+          - {after: repair, tap: handlers.echo, name: seen}
+          - {before: dispatch, rate: {per_second: 0.5, burst: 5}}
+          - {before: route, branch: {predicate: handlers.echo, to: a}}
+          - {without: seen}
+        sources:
+          - {name: feed, command: [tail, -f, x.xml], priority: true}
+          - {name: console, path: "-", framing: lines, to: a}
+        egress: [A]
+        listeners:
+          - {name: a, payload_class: handlers.Say, handler: handlers.echo}
+          - {name: b, payload_class: handlers.Say, handler: handlers.echo, service: true}
+        """
+    )
+    out = phloem("check", "organism.yaml").out
+    assert "a (egress)" in out
+    assert "b (service)" in out
+    told = values(out)
+    assert told["after repair"] == "tap handlers.echo as seen"
+    assert told["before dispatch"] == "rate per_second: 0.5, burst: 5"
+    assert told["before route"] == "branch predicate: handlers.echo, to: a"
+    assert "\n  without seen " in out
+    assert told["feed"] == "xml of tail -f x.xml, first"
+    assert told["console"] == "lines of stdin, for a"
+
+
+def test_check_tells_a_step_that_does_not_fit_where_it_stands(phloem: Any) -> None:
+    listener = "listeners: [{name: a, payload_class: handlers.Say, handler: handlers.echo}]\n"
+    edit = "pipeline:\n  - {after: parse, transform: handlers.echo}\n"
+    (phloem.folder / "organism.yaml").write_text(edit + listener)
+    done = phloem("check", "organism.yaml")
+    assert done.code == 2
+    assert "organism.yaml:2:5: found transform(echo), which takes Message, expected" in done.err
+
+
 def test_check_marks_unknown_peers_and_tells_an_agent_s_own_usage(phloem: Any) -> None:
     (phloem.folder / "organism.yaml").write_text(
         "allow_unknown_peers: true\n"

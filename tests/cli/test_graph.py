@@ -47,6 +47,19 @@ def test_graph_tells_everything_as_text(ring: Any) -> None:
     )
 
 
+def test_graph_marks_services_and_what_leaves_and_looks_for_no_cycle_through_services(phloem: Any) -> None:
+    (phloem.folder / "organism.yaml").write_text(
+        "egress: [A]\n"
+        "listeners:\n"
+        "  - {name: a, payload_class: handlers.Say, handler: handlers.boom, agent: true}\n"
+        "  - {name: b, payload_class: handlers.Say, handler: handlers.boom, peers: [], service: true}\n"
+    )
+    out = phloem("graph", "organism.yaml").out
+    assert "\na (agent, egress, only strangers reach it)\n" in out
+    assert "\nb (service: anyone may address it)\n" in out
+    assert out.endswith("Cycles are looked for along peers, not through services.\n")
+
+
 @pytest.mark.parametrize(("form", "first"), [("mermaid", "flowchart LR"), ("dot", "digraph organism {")])
 def test_graph_draws_what_other_tools_read(ring: Any, form: str, first: str) -> None:
     done = ring("graph", "organism.yaml", "--format", form)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from phloem.cli.lines import Piece
 from phloem.cli.source import StreamSource
+from phloem.framing.lines import Piece
 
 
 async def everything(source: StreamSource) -> list[bytes | str]:

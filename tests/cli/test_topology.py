@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phloem.cli.topology import Kind, Topology, topology_of
-from phloem.config import Budgets, ListenerConfig, OrganismConfig
+from phloem.config import Budgets, ListenerConfig, OrganismConfig, StepConfig
 
 
 class Order: ...
@@ -135,6 +135,25 @@ def test_one_that_may_address_anyone_reaches_all_but_itself() -> None:
 def test_twins_do_not_bring_one_another_within_reach() -> None:
     twins = [ListenerConfig(name, Order, broadcast=True) for name in ("x", "X")]
     assert outside(found(*twins)) == ["x"]
+
+
+def test_a_service_is_within_reach_of_any_other_listener() -> None:
+    clock = listener("clock", service=True)
+    assert outside(found(clock, listener("a", is_agent=True))) == ["a"]
+    assert outside(found(clock)) == ["clock"]
+    assert [node.service for node in found(clock).nodes] == [True]
+    assert edges(found(clock, listener("a", is_agent=True))) == []
+
+
+def test_where_a_branch_leads_is_within_reach_and_what_leaves_is_known() -> None:
+    to_audit = StepConfig(
+        edit="before", at="route", kind="branch", arguments={"predicate": bool, "to": "AUDIT"}
+    )
+    topology = found(
+        listener("audit", is_agent=True), listener("a", is_agent=True), pipeline=[to_audit], egress=["A"]
+    )
+    assert outside(topology) == ["a"]
+    assert [(node.branched, node.egress) for node in topology.nodes] == [(True, False), (False, True)]
 
 
 def test_only_listeners_of_the_file_are_ever_out_of_reach() -> None:

@@ -1,4 +1,4 @@
-"""Results go out in input order within a bounded window, and a slow reader slows the batch only."""
+"""Lines go out as they were put, each once, and a slow reader slows who writes and never the loop."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
 
-from phloem.cli.writing import Place, ResultWriter
+from phloem.cli.writing import ResultWriter
 
 
 @pytest.fixture
@@ -41,161 +40,95 @@ def written(out: int) -> bytes:
     return os.pread(out, 1_000_000, 0)
 
 
-async def places(writer: ResultWriter, count: int) -> list[Place]:
-    await trio.lowlevel.checkpoint()
-    return [await writer.open_place(number) for number in range(1, count + 1)]
+async def test_lines_go_out_as_they_were_put(out: int) -> None:
+    writer = ResultWriter(out, None)
+    for number in (3, 1, 2):
+        writer.put(number, b"%d\n" % number)
+    assert (writer.held, written(out)) == (3, b"")
+    await writer.write()
+    assert (writer.held, written(out)) == (0, b"3\n1\n2\n")
+    writer.put(4, b"4\n")
+    await writer.write()
+    assert written(out) == b"3\n1\n2\n4\n"
 
 
-def text(place: Place) -> bytes:
-    return b"%d\n" % place.number
+async def test_a_full_pipe_holds_who_writes_and_not_the_loop(pipe: tuple[int, int]) -> None:
+    writer, line = ResultWriter(pipe[1], None), b"x" * 200_000 + b"\n"
+    writer.put(1, line)
+    done = trio.Event()
 
-
-async def run_filled(writer: ResultWriter, order: list[int]) -> None:
-    found = await places(writer, len(order))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(writer.run)
-        for number in order:
-            writer.fill(found[number - 1], b"%d\n" % number)
-            await trio.lowlevel.checkpoint()
-        writer.close()
-
-
-async def test_lines_go_out_in_input_order_however_they_end(out: int) -> None:
-    await run_filled(ResultWriter(out, None, window=10, ordered=True), [3, 2, 5, 1, 4])
-    assert written(out) == b"1\n2\n3\n4\n5\n"
-
-
-async def test_unordered_lines_go_out_as_they_end(out: int) -> None:
-    await run_filled(ResultWriter(out, None, window=10, ordered=False), [3, 2, 5, 1, 4])
-    assert written(out) == b"3\n2\n5\n1\n4\n"
-
-
-async def test_a_place_is_free_again_only_when_its_line_is_written(pipe: tuple[int, int]) -> None:
-    writer = ResultWriter(pipe[1], None, window=3, ordered=True)
-    first, second, third = await places(writer, 3)
-    fourth = trio.Event()
-
-    async def open_fourth() -> None:
-        await writer.open_place(4)
-        fourth.set()
+    async def write() -> None:
+        await writer.write()
+        done.set()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(writer.run)
-        nursery.start_soon(open_fourth)
-        writer.fill(second, b"2\n")
-        writer.fill(third, b"3\n")
-        await wait_all_tasks_blocked()
-        assert writer.opened == 3  # the slowest holds the window
-        writer.fill(first, b"1\n")
+        nursery.start_soon(write)
+        with trio.move_on_after(0.05):  # the loop goes on while the write is stuck
+            await done.wait()
+        assert not done.is_set()
+        writer.put(2, b"2\n")  # for the next one
+        assert await arrived(pipe[0], len(line)) == line
         with trio.fail_after(30):
-            await fourth.wait()
-        assert await arrived(pipe[0], 6) == b"1\n2\n3\n"
-        nursery.cancel_scope.cancel()
+            await done.wait()
+    assert writer.held == 1
+    await writer.write()
+    assert await arrived(pipe[0], 2) == b"2\n"
 
 
-async def test_a_lone_line_is_written_without_waiting_for_company(out: int) -> None:
-    writer = ResultWriter(out, None, window=1000, ordered=True)
-    [place] = await places(writer, 1)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(writer.run)
-        writer.fill(place, b"1\n")
-        await writer.open_place(2)
-        writer.close()
-    assert written(out) == b"1\n"
-
-
-async def test_a_line_waits_for_company_only_a_moment(pipe: tuple[int, int]) -> None:
-    writer = ResultWriter(pipe[1], None, window=1000, ordered=True)
-    first, _ = await places(writer, 2)  # the second never ends
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(writer.run)
-        writer.fill(first, b"1\n")
-        assert await arrived(pipe[0], 2) == b"1\n"
-        nursery.cancel_scope.cancel()
-
-
-async def test_cancelling_the_wait_for_a_place_takes_none(out: int) -> None:
-    writer = ResultWriter(out, None, window=1, ordered=True)
-    [place] = await places(writer, 1)
+async def test_what_has_begun_is_written_though_the_wait_for_it_is_cancelled(pipe: tuple[int, int]) -> None:
+    writer = ResultWriter(pipe[1], None)
+    writer.put(1, b"1\n")
     with trio.CancelScope() as scope:
         scope.cancel()
-        await writer.open_place(2)
-    assert writer.opened == 1
-    writer.fill(place, b"1\n")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(writer.run)
-        with trio.fail_after(30):
-            assert (await writer.open_place(2)).number == 2
-        nursery.cancel_scope.cancel()
+        await writer.write()
+    assert writer.write_rest([])
+    assert await arrived(pipe[0], 2) == b"1\n"
 
 
-async def test_a_full_pipe_holds_the_batch_and_not_the_loop(pipe: tuple[int, int]) -> None:
-    writer, line = ResultWriter(pipe[1], None, window=2, ordered=True), b"x" * 200_000 + b"\n"
-    [first] = await places(writer, 1)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(writer.run)
-        writer.fill(first, line)
-        await trio.lowlevel.checkpoint()  # the loop goes on while the write is stuck
-        await places(writer, 1)
-        with trio.move_on_after(0.05) as scope:
-            await writer.open_place(3)
-        assert scope.cancelled_caught
-        received = await arrived(pipe[0], len(line))
-        with trio.fail_after(30):
-            await writer.open_place(3)
-        nursery.cancel_scope.cancel()
-    assert received == line
-
-
-async def test_a_file_that_takes_no_more_is_an_error(out: int) -> None:
+async def test_a_file_that_takes_no_more_is_an_error_with_its_descriptor() -> None:
     full = os.open("/dev/full", os.O_WRONLY)
-    writer = ResultWriter(full, None, window=2, ordered=True)
-    [place] = await places(writer, 1)
-    writer.fill(place, b"1\n")
-    with pytest.raises(OSError, match="No space left"):
-        await writer.run()
+    writer = ResultWriter(full, None)
+    writer.put(1, b"1\n")
+    with pytest.raises(OSError, match="No space left") as caught:
+        await writer.write()
+    assert caught.value.filename == full
     os.close(full)
 
 
 async def test_dead_letters_are_written_beside_their_results(out: int, tmp_path: Path) -> None:
     letters = os.open(tmp_path / "letters", os.O_RDWR | os.O_CREAT)
-    writer = ResultWriter(out, letters, window=3, ordered=True)
-    first, second = await places(writer, 2)
-    writer.fill(second, b"2\n", b"b\nc\n")
-    writer.fill(first, b"1\n", b"a\n")
-    writer.close()
-    await writer.run()
+    writer = ResultWriter(out, letters)
+    writer.put(1, b"1\n", b"a\n")
+    writer.put(2, b"2\n", b"b\nc\n")
+    await writer.write()
     assert (written(out), written(letters)) == (b"1\n2\n", b"a\nb\nc\n")
+    writer.put(3, b"3\n", b"d\n")
+    assert writer.write_rest([b"4\n"])
+    assert (written(out), written(letters)) == (b"1\n2\n3\n4\n", b"a\nb\nc\nd\n")
     os.close(letters)
 
 
-async def test_the_rest_is_every_line_not_yet_written_in_order(pipe: tuple[int, int]) -> None:
-    writer = ResultWriter(pipe[1], None, window=9, ordered=True)
-    first, _, third, _ = await places(writer, 4)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(writer.run)
-        writer.fill(first, b"one\n")
-        writer.fill(third, b"three\n")
-        assert await arrived(pipe[0], 4) == b"one\n"
-        await wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
-    assert writer.write_rest(text)
-    assert await arrived(pipe[0], 10) == b"2\nthree\n4\n"
+async def test_the_rest_is_what_is_held_and_then_what_is_given(out: int) -> None:
+    writer = ResultWriter(out, None)
+    writer.put("one", b"one\n")
+    assert writer.holds("one")
+    assert not writer.holds("two")
+    assert writer.write_rest(iter([b"two\n", b"three\n"]))
+    assert written(out) == b"one\ntwo\nthree\n"
 
 
 async def test_the_rest_does_not_repeat_what_the_worker_has_just_written(out: int) -> None:
-    writer = ResultWriter(out, None, window=9, ordered=True)
-    first, second = await places(writer, 2)
-    writer.fill(first, b"one\n")
-    writer.fill(second, b"two\n")
-    writer._write([first])  # the loop has not heard of it yet
-    assert writer.write_rest(text)
+    writer = ResultWriter(out, None)
+    writer.put("one", b"one\n")
+    writer._write(list(writer._held.values()))  # the loop has not heard of it yet
+    writer.put("two", b"two\n")
+    assert writer.write_rest([])
     assert written(out) == b"one\ntwo\n"
 
 
 async def test_the_rest_is_given_up_when_a_write_is_stuck(out: int) -> None:
-    writer = ResultWriter(out, None, window=9, ordered=True)
-    await places(writer, 1)
+    writer = ResultWriter(out, None)
+    writer.put("one", b"one\n")
     with writer._lock:
-        assert not writer.write_rest(text)
+        assert not writer.write_rest([b"two\n"])
     assert written(out) == b""

@@ -114,12 +114,23 @@ def test_each_class_of_a_list_is_told_at_its_own_place(folder: Folder) -> None:
     ]
 
 
-def test_a_handler_that_is_no_async_function_is_told_at_its_place(folder: Folder) -> None:
-    folder.write("plain.py", "def greet(payload, metadata): ...\n")
+def test_a_handler_that_yields_is_told_at_its_place(folder: Folder) -> None:
+    folder.write("plain.py", "def greet(payload, metadata):\n    yield\n")
     assert folder.one(organism("hello.Greeting", "plain.greet")) == (
         "organism.yaml:4:14",
-        "'plain.greet', a plain function",
-        "async def handler(payload, metadata); make it async",
+        "'plain.greet', a generator",
+        "async def or def handler(payload, metadata) that returns its responses instead of yielding them",
+    )
+
+
+def test_a_plain_function_is_a_handler_unless_it_is_to_run_on_the_host(folder: Folder) -> None:
+    folder.write("plain.py", "def greet(payload, metadata): ...\n")
+    text = organism("hello.Greeting", "plain.greet")
+    (listener,) = folder.load(text).listeners
+    assert listener.handler is not None
+    assert folder.one(f"{text}    runs_on: host\n")[:2] == (
+        "organism.yaml:4:14",
+        "'plain.greet', a plain function that is to run on the host",
     )
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from phloem.config import ListenerConfig, OrganismConfig
+from phloem.config import ListenerConfig, OrganismConfig, RunsOn
 from phloem.errors import ConfigurationError, ConfigurationFault
 from phloem.loading import resolve
+from phloem.pump.calling import on_host
+
+
+if TYPE_CHECKING:
+    from .conftest import Folder
 
 
 @dataclass
@@ -41,6 +46,14 @@ async def pong(payload: Any, metadata: Any) -> None:
 
 
 def plain(payload: Any, metadata: Any) -> None:
+    return None
+
+
+def plainly_yields(payload: Any, metadata: Any) -> Iterator[int]:
+    yield 1
+
+
+def plainly_takes_one(payload: Any) -> None:
     return None
 
 
@@ -81,6 +94,22 @@ class Methods:
         return None
 
 
+class PlainMethods:
+    def method(self, payload: Any, metadata: Any) -> None:
+        return None
+
+    @staticmethod
+    def without_self(payload: Any, metadata: Any) -> None:
+        return None
+
+    @classmethod
+    def of_the_class(cls, payload: Any, metadata: Any) -> None:
+        return None
+
+    def __call__(self, payload: Any, metadata: Any) -> None:
+        return None
+
+
 def fault_of(**fields: Any) -> ConfigurationFault:
     whole: dict[str, Any] = {"name": "x", "payload_class": Ping, "handler": pong, **fields}
     config = OrganismConfig(listeners=[ListenerConfig(**whole)])
@@ -94,8 +123,9 @@ def fault_of(**fields: Any) -> ConfigurationFault:
 @pytest.mark.parametrize(
     ("handler", "found"),
     [
-        (plain, "'plain', a plain function"),
-        (lambda payload, metadata: None, "a plain function"),
+        (plainly_yields, "'plainly_yields', a generator"),
+        (plainly_takes_one, "'plainly_takes_one', which takes (payload: 'Any') -> 'None'"),
+        (functools.partial(yields), "'partial', an async generator"),
         (takes_one, "'takes_one', which takes (payload: 'Any') -> 'None'"),
         (takes_three, "'takes_three', which takes (payload: 'Any', metadata: 'Any', more: 'Any')"),
         (needs_a_keyword, "'needs_a_keyword', which takes (payload"),
@@ -108,11 +138,60 @@ def fault_of(**fields: Any) -> ConfigurationFault:
 def test_what_is_no_handler_is_told_why(handler: Any, found: str) -> None:
     fault = fault_of(handler=handler)
     assert found in fault.found
-    assert fault.expected.startswith("async def handler(payload, metadata)")
+    assert fault.expected.startswith("async def or def handler(payload, metadata)")
 
 
-def test_a_plain_function_is_told_to_become_async() -> None:
-    assert fault_of(handler=plain).expected == "async def handler(payload, metadata); make it async"
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"handler": plain, "runs_on": "host"},
+        {"handler": lambda payload, metadata: None, "runs_on": RunsOn.HOST},
+        {"handler": on_host(functools.partial(plain))},
+        {"handler": PlainMethods(), "runs_on": "host"},
+    ],
+)
+def test_a_plain_function_cannot_run_on_the_host(declared: dict[str, Any]) -> None:
+    fault = fault_of(**declared)
+    assert fault.found.endswith(", a plain function that is to run on the host")
+    assert fault.expected == (
+        "async def handler(payload, metadata), which is awaited there; without it, a worker thread runs it"
+    )
+
+
+@pytest.mark.parametrize("runs_on", ["", "asyncio", "Trio", None, 7])
+def test_a_place_to_run_is_trio_or_the_host(runs_on: Any) -> None:
+    fault = fault_of(runs_on=runs_on)
+    assert fault.found.endswith("as runs_on")
+    assert fault.expected.startswith("one of trio, host")
+
+
+def test_client_facing_is_true_or_false() -> None:
+    fault = fault_of(client_facing="yes")
+    assert (fault.found, fault.expected) == ("the text 'yes' as client_facing", "true or false")
+
+
+def test_a_file_says_where_handlers_run_and_who_watches_them(folder: Folder) -> None:
+    config = folder.load(
+        "max_sync_handlers: 3\n"
+        "listeners:\n"
+        "  - {name: a, payload_class: hello.Greeting, handler: hello.greet, runs_on: host}\n"
+        "  - {name: b, payload_class: hello.Greeting, handler: hello.greet, client_facing: true}\n"
+    )
+    assert config.max_sync_handlers == 3
+    assert [(own.runs_on, own.client_facing) for own in config.listeners] == [("host", False), ("trio", True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "found"),
+    [
+        ("max_sync_handlers: 0\nlisteners: []\n", "1:20", "0 as max_sync_handlers"),
+        ("organism: {max_sync_handlers: 3}\nlisteners: []\n", "1:12", "the unknown key 'max_sync_handlers'"),
+    ],
+)
+def test_a_file_is_told_where_it_says_so_wrongly(folder: Folder, text: str, where: str, found: str) -> None:
+    ((place, said),) = folder.places(text)
+    assert place == where
+    assert said.startswith(found)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +207,26 @@ def test_a_plain_function_is_told_to_become_async() -> None:
     ],
 )
 def test_every_async_callable_of_two_is_a_handler(handler: Callable[..., Any]) -> None:
+    for runs_on in RunsOn:
+        config = resolve(OrganismConfig(listeners=[ListenerConfig("x", Ping, handler, runs_on=runs_on)]))
+        assert config.listeners[0].handler == handler
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        plain,
+        lambda payload, metadata: None,
+        PlainMethods().method,
+        PlainMethods.without_self,
+        PlainMethods.of_the_class,
+        PlainMethods(),
+        functools.partial(plain),
+        functools.partial(PlainMethods().method),
+        max,
+    ],
+)
+def test_so_is_every_plain_one(handler: Callable[..., Any]) -> None:
     config = resolve(OrganismConfig(listeners=[ListenerConfig("x", Ping, handler)]))
     assert config.listeners[0].handler == handler
 

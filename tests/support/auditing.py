@@ -128,7 +128,8 @@ class Auditor:
         self.audit()
 
     dispatched = refused = buried = raised = retrying = unseen
-    claim_ignored = mended = overslept = held_up = waiting = phase = unseen
+    unread = broke = unseen
+    claim_ignored = mended = overslept = held_up = step_raised = waiting = phase = unseen
 
 
 def _taken_ports(settings: dict[str, Any]) -> dict[str, Any]:

@@ -65,9 +65,10 @@ class Recorder:
 
     def unseen(self, *_: Any, **__: Any) -> None: ...
 
-    dispatched = refused = buried = raised = claim_ignored = mended = overslept = held_up = waiting = (
-        phase
-    ) = unseen
+    unread = broke = unseen
+    dispatched = refused = buried = raised = claim_ignored = mended = overslept = held_up = step_raised = (
+        waiting
+    ) = phase = unseen
 
 
 class AtStep(trio.abc.Instrument):

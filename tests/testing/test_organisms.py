@@ -184,11 +184,11 @@ def test_handlers_of_twins_are_told_apart_by_their_keys() -> None:
     ("handlers", "where", "found"),
     [
         ({"bakc": [ANSWER]}, "handlers['bakc']", "no listener of that name, expected one of 'back'"),
-        ({"back": 7}, "handlers['back']", "a int, expected an async handler, or a list of results"),
+        ({"back": 7}, "handlers['back']", "a int, expected a handler, or a list of results"),
         ({"back": None}, "handlers['back']", "a NoneType"),
         ({"back": "text"}, "handlers['back']", "a str"),
         (["back"], "handlers", "a list, expected a mapping from a listener's key to its handler"),
-        ({"back": lambda payload, metadata: None}, "back", "a plain function"),
+        ({"back": lambda payload, metadata: (yield)}, "back", "a generator"),
     ],
 )
 def test_what_is_no_handler_is_refused_by_name(handlers: Any, where: str, found: str) -> None:

@@ -45,9 +45,9 @@ def test_what_the_block_raises_arrives_as_it_was_raised() -> None:
 
 
 async def test_a_configuration_with_faults_is_told_as_ever() -> None:
-    with pytest.raises(ConfigurationError, match="a plain function"):
+    with pytest.raises(ConfigurationError, match="a generator"):
         async with open_watched_organism(
-            OrganismConfig("x", [ListenerConfig("bad", Ask, lambda a, b: None)])  # type: ignore[arg-type,return-value]
+            OrganismConfig("x", [ListenerConfig("bad", Ask, lambda a, b: (yield))])
         ):
             raise AssertionError("it opened")
 

@@ -5,10 +5,7 @@
                  the commands
     shell        options, logging and complaints they share
     batch        one organism over one batch
-    source lines documents
-                 bytes -> messages' bytes
-    requests fields scalars
-                 a message's bytes -> a payload and where it goes
+    source       a file or a pipe -> messages' bytes; what they become is ``phloem.framing``'s
     results writing
                  outcomes -> lines, in order
     simulation   many runs of one organism and one batch, and what they find
@@ -16,7 +13,7 @@
                  what is run, what is wrong with it, what is sent
     recording trace_lines trace_tree trace_diff
                  a run -> a file, and what is read from it
-    exit_codes signals interrupts standard progress sim_summary console
+    exit_codes signals interrupts standard progress sim_summary rich_console
                  how it ends, and what is seen of it
 
 Outermost ring: imports everything, nobody imports it.

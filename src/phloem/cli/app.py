@@ -20,7 +20,7 @@ from .standard import let_go, occupied, stdout_failure
 __all__ = ["main"]
 
 _COMMANDS: Final = MappingProxyType(
-    {name: f".{name}" for name in ("demo", "init", "check", "schema", "graph", "send", "run", "sim", "trace")}
+    {name: f".{name}" for name in ("demo", "init", "check", "schema", "graph", "send", "run", "console", "sim", "trace")}
 )
 
 _EPILOG: Final = """\b

@@ -1,40 +1,42 @@
 """Runs one organism over one batch: every message read becomes exactly one result line.
 
-Decides the order of things: read, place in the window, send, wait, line; and what an end
-by signal or by a full disk means. Never parses, formats or writes: it only moves messages
-between the parts that do. ``run`` and ``send`` call it.
+Decides what of the input becomes which message, how many lines are worth a hop, and what an end by
+signal or by a full disk means. Sending, waiting and their order are the organism's ``open_batch``.
+Never parses, formats or writes: it only moves messages between the parts that do. ``run`` and
+``send`` call it.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, cast, final
 
 import trio
 
 from phloem.config import OrganismConfig, WireLimits
-from phloem.errors import MessageRejected, OrganismClosed
-from phloem.messages import ConversationState, Outcome, Receipt, ShutdownReport
+from phloem.feeding.batches import NOT_SENT, BatchMessage, BatchResults, Messages, Unread
+from phloem.framing.fields import FieldTable
+from phloem.framing.lines import Piece, Unreadable
+from phloem.framing.requests import MessageId, Refused, RequestReader, Taker, within
+from phloem.messages import ConversationState, Outcome, ShutdownReport
 from phloem.organism import open_organism
 
 from .exit_codes import ExitCode, Tally, exit_code
-from .fields import FieldTable
-from .lines import Piece, Unreadable
-from .requests import Refused, Request, RequestReader, Taker, within
-from .results import NOT_SENT, STOPPED, ResultLines, refused_outcome, unfinished_outcome
+from .results import STOPPED, ResultLines, refused_outcome, unfinished_outcome
 from .shell import counted
 from .signals import Signals, watched_signals
 from .source import Source
 from .standard import STDERR
-from .writing import Place, ResultWriter
+from .writing import ResultWriter
 
 __all__ = ["SENDER", "Batch", "BatchEnd", "Running", "ledger_line", "run_batch", "tell_at_once"]
 
+LINGER: Final = 0.02  # seconds a ready line may wait for company: a hop for each cost a third of a batch
 SENDER: Final = "outside"  # who a batch's messages come from; the front door's own default
 
 
@@ -45,10 +47,22 @@ class Running(Protocol):
     def listeners(self) -> Mapping[str, Taker]: ...
     @property
     def report(self) -> ShutdownReport: ...
-    async def send(self, payload: Any, to: str | None = None, *, sender: str = SENDER) -> Receipt: ...
-    async def inject(self, xml: bytes | str, *, sender: str = SENDER) -> Receipt: ...
-    async def wait(self, receipt: Receipt) -> Outcome: ...
+    def open_batch(
+        self, source: Messages, *, ordered: bool, max_in_flight: int | None, sender: str
+    ) -> AbstractAsyncContextManager[BatchResults]: ...
     async def shutdown(self, grace: float | None = None) -> ShutdownReport: ...
+
+
+@final
+@dataclass(slots=True, eq=False)
+class _Row:
+    """What is remembered of one message of the input: the ``id`` of its result in the organism's batch."""
+
+    id: MessageId
+    at_line: int  # where in the input it begins
+    size: int  # bytes of the input that it is
+    what: str = ""  # what its paths of lines and columns are counted in
+    written: bool = False  # its line is the writer's
 
 
 @final
@@ -78,132 +92,175 @@ class BatchEnd:
 
 
 @final
+class _Rows:
+    """The source of the organism's batch: the input's messages, and what cannot be read in its place."""
+
+    def __init__(self, source: Source, reader: RequestReader, end: BatchEnd) -> None:
+        self._source, self._reader, self._end = source, reader, end
+        self._pieces: Iterator[Piece | Unreadable] = iter(())
+        self._receiving = trio.CancelScope()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """No more is taken. Never a checkpoint."""
+        self._stopped = True
+        self._receiving.cancel(reason="a signal")
+
+    def __aiter__(self) -> _Rows:
+        return self
+
+    async def __anext__(self) -> BatchMessage:
+        """The next message. No checkpoint while a chunk lasts: the batch has one for each place."""
+        while not self._stopped:
+            for piece in self._pieces:
+                return self._message(piece)
+            if not await self._receive():
+                break
+        raise StopAsyncIteration
+
+    async def _receive(self) -> bool:
+        try:
+            with trio.CancelScope() as self._receiving:
+                pieces = await self._source.receive()
+                if pieces is None:
+                    self._end.all_read = True
+                    return False
+                self._pieces = iter(pieces)
+        except OSError as error:
+            self._end.read_failure = error
+            return False
+        return True
+
+    def _message(self, piece: Piece | Unreadable) -> BatchMessage:
+        if isinstance(piece, Unreadable):
+            refused = Refused(piece.number, (piece.fault,), "")
+            return BatchMessage(refused_outcome(refused), id=_Row(piece.number, piece.line, 0))
+        is_xml = self._source.is_xml
+        request = self._reader.read_envelope(piece) if is_xml else self._reader.read_line(piece)
+        row = _Row(request.id, piece.line, len(piece.content))
+        if isinstance(request, Refused):
+            return BatchMessage(refused_outcome(request), id=row)
+        if request.payload is not None:
+            return BatchMessage(request.payload, request.to, row)
+        row.what = "message" if is_xml else "xml"
+        return BatchMessage(request.xml, id=row)
+
+
+@final
 class Batch:
     """One run. ``watch`` runs beside it, for a progress bar."""
 
     def __init__(
-        self, source: Source, writer: ResultWriter, *, grace: float, tell: Callable[[str], None]
+        self,
+        source: Source,
+        writer: ResultWriter,
+        *,
+        window: int,
+        ordered: bool,
+        grace: float,
+        tell: Callable[[str], None],
     ) -> None:
         self.source = source
         self.end = BatchEnd()
-        self.ended_bytes = 0  # of the input, in messages that have ended
         self._writer = writer
+        self._window, self._ordered = window, ordered
+        self._enough = max(1, window // 8)  # lines worth a hop at once
         self._grace = grace
         self._tell = tell  # one line for a person; called in a signal handler too
         self._table = FieldTable()
         self._lines = ResultLines(self._table)
-        self._written = trio.Event()
+        self._results: BatchResults | None = None
+        self._read_bytes = 0  # of the input, in messages whose line is the writer's
 
     async def run(self, organism: Running, limits: WireLimits, watch: Callable[[Batch], Any] | None) -> None:
         """Until every message read has its line, or writing fails. Call once, in an open organism."""
         reader = RequestReader(organism.listeners.values(), self._table, sender=SENDER, limits=limits)
+        rows = _Rows(self.source, reader, self.end)
         with watched_signals() as self.end.signals:
             self.end.signals.at_once = lambda: self._stop_at_once(organism)
             async with trio.open_nursery() as helpers:
-                helpers.start_soon(self._write, helpers.cancel_scope, name="write results")
                 if watch is not None:
                     helpers.start_soon(watch, self, name="progress")
-                reading = trio.CancelScope()
-                helpers.start_soon(self._drain_at_signal, organism, reading, name="wait for a signal")
-                async with trio.open_nursery() as messages:
-                    with reading:
-                        await self._read(organism, reader, messages)
-                self._writer.close()
-                await self._written.wait()
+                helpers.start_soon(self._drain_at_signal, organism, rows, name="wait for a signal")
+                batch = organism.open_batch(
+                    rows, ordered=self._ordered, max_in_flight=self._window, sender=SENDER
+                )
+                async with batch as self._results:
+                    try:
+                        await self._write(self._results)
+                    except OSError as error:  # what is in flight has nowhere to go: leaving cuts it
+                        self.end.write_failure = error
                 helpers.cancel_scope.cancel(reason="the batch is done")
-            self.end.taken = self._writer.opened
-            # After a failed write, what is still in flight has nowhere to go.
+            self.end.taken = self._results.taken
             await organism.shutdown(self._grace if self.end.write_failure is None else 0)
             self.end.report = organism.report
 
-    async def _read(self, organism: Running, reader: RequestReader, messages: trio.Nursery) -> None:
-        try:
-            while (pieces := await self.source.receive()) is not None:
-                for piece in pieces:
-                    place = await self._writer.open_place(piece.number, piece.line)
-                    place.size = 0 if isinstance(piece, Unreadable) else len(piece.content)
-                    if isinstance(piece, Unreadable):
-                        refused = Refused(piece.number, (piece.fault,), "")
-                        self._ended(place, refused_outcome(refused), None)
-                    else:
-                        self._begin(place, piece, organism, reader, messages)
-            self.end.all_read = True
-        except OSError as error:
-            self.end.read_failure = error
+    def so_far(self) -> tuple[Mapping[ConversationState, int], int]:
+        """How many messages have ended in which way, and the bytes of the input that they are."""
+        states, ended = Counter(self.end.tally.states), self._read_bytes
+        for each in self._unwritten():
+            if each.outcome is not None:
+                states[each.outcome.state] += 1
+                ended += each.id.size
+        return states, ended
 
-    def _begin(
-        self, place: Place, piece: Piece, organism: Running, reader: RequestReader, messages: trio.Nursery
-    ) -> None:
-        request = reader.read_envelope(piece) if self.source.is_xml else reader.read_line(piece)
-        place.id = request.id
-        if isinstance(request, Refused):
-            self._ended(place, refused_outcome(request), None)
-        else:
-            messages.start_soon(self._carry, place, request, organism, name=f"message {place.number}")
+    async def _write(self, results: BatchResults) -> None:
+        """Each result's line, in the order they come, as many in a hop as come with the first."""
+        going_on = True
+        while going_on:
+            going_on = await self._next_line(results)
+            with trio.move_on_after(LINGER):
+                while going_on and results.pending and self._writer.held < self._enough:
+                    going_on = await self._next_line(results)
+            if self._writer.held:
+                await self._writer.write()
 
-    async def _carry(self, place: Place, request: Request, organism: Running) -> None:
-        """One message from sending to its line."""
-        started = time.perf_counter()
-        try:
-            if request.payload is not None:
-                receipt = await organism.send(request.payload, request.to, sender=SENDER)
-            else:
-                receipt = await organism.inject(request.xml, sender=SENDER)
-        except MessageRejected as error:
-            outcome = error.outcome or Outcome("", ConversationState.REJECTED, rejections=(error.huh,))
-            if request.payload is None:
-                outcome = self._placed(outcome)
-        except OrganismClosed:
-            self._ended(place, unfinished_outcome(NOT_SENT), None)
-            return
-        else:
-            place.accepted, place.conversation = True, receipt.conversation
-            started = time.perf_counter()  # waiting for a seat is not the organism's time
-            outcome = await organism.wait(receipt)
-        self._ended(place, outcome, time.perf_counter() - started)
-
-    def _placed(self, outcome: Outcome) -> Outcome:
-        """The same, and where it was rejected reads beside a line of the batch."""
-        what = "message" if self.source.is_xml else "xml"
-        huhs = (replace(huh, path=within(what, huh.path)) for huh in outcome.rejections)
-        return replace(outcome, rejections=tuple(huhs))
-
-    def _ended(self, place: Place, outcome: Outcome, seconds: float | None) -> None:
+    async def _next_line(self, results: BatchResults) -> bool:
+        """Put the next line; False if there is none."""
+        result = await anext(results, None)
+        if result is None:
+            return False
+        row, outcome = cast("_Row", result.id), result.outcome
         self.end.tally.add(outcome)
-        self.ended_bytes += place.size
-        letters = self._lines.dead_letters(place.id, outcome) if outcome.dead_letters else b""
-        self._writer.fill(
-            place, self._lines.result(place.id, outcome, seconds, at_line=place.at_line), letters
-        )
+        self._read_bytes += row.size
+        letters = self._lines.dead_letters(row.id, outcome) if outcome.dead_letters else b""
+        self._writer.put(row, self._line(row, outcome, result.seconds), letters)
+        row.written = True
+        return True
 
-    async def _write(self, batch: trio.CancelScope) -> None:
-        try:
-            await self._writer.run()
-        except OSError as error:
-            self.end.write_failure = error
-            batch.cancel(reason="results cannot be written")
-        else:
-            self._written.set()
+    def _line(self, row: _Row, outcome: Outcome, seconds: float | None) -> bytes:
+        if row.what and outcome.rejections:
+            huhs = (replace(huh, path=within(row.what, huh.path)) for huh in outcome.rejections)
+            outcome = replace(outcome, rejections=tuple(huhs))
+        return self._lines.result(row.id, outcome, seconds, at_line=row.at_line)
 
-    async def _drain_at_signal(self, organism: Running, reading: trio.CancelScope) -> None:
+    async def _drain_at_signal(self, organism: Running, rows: _Rows) -> None:
         await self.end.signals.first.wait()
-        reading.cancel(reason="a signal")
+        rows.stop()
         patience = "" if math.isinf(self._grace) else f", for {self._grace:g} s at most"
         self._tell(f"stopping: what was accepted is drained{patience}; a second signal stops at once\n")
         await organism.shutdown(self._grace)
 
+    def _unwritten(self) -> Iterator[Unread]:
+        """What was taken and has no line yet, in the order of the input. Safe in a signal handler."""
+        for each in () if self._results is None else self._results.unread:
+            if not each.id.written and not self._writer.holds(each.id):
+                yield each
+
     def _stop_at_once(self, organism: Running) -> None:
         """In the signal handler, the last thing this process does: the loop may never run again."""
-        lines = self._lines
-
-        def unfinished(place: Place) -> bytes:
-            outcome = unfinished_outcome(STOPPED if place.accepted else NOT_SENT, place.conversation)
-            return lines.result(place.id, outcome, None)
-
-        written = self._writer.write_rest(unfinished)
+        written = self._writer.write_rest(map(self._last_line, self._unwritten()))
+        taken = 0 if self._results is None else self._results.taken
         stuck = "" if written else "; results that were stuck in a full pipe are lost"
-        count = counted(self._writer.opened, "message")
-        self._tell(f"stopped at once, {count} read{stuck}: {ledger_line(organism.report)}\n")
+        self._tell(
+            f"stopped at once, {counted(taken, 'message')} read{stuck}: {ledger_line(organism.report)}\n"
+        )
+
+    def _last_line(self, unread: Unread) -> bytes:
+        outcome = unread.outcome
+        if outcome is None and unread.receipt is not None:
+            outcome = unfinished_outcome(STOPPED, unread.receipt.conversation)
+        return self._line(unread.id, outcome or unfinished_outcome(NOT_SENT), unread.seconds)
 
 
 def ledger_line(report: ShutdownReport) -> str:
@@ -231,6 +288,8 @@ async def run_batch(
     source: Source,
     writer: ResultWriter,
     *,
+    window: int,
+    ordered: bool = True,
     grace: float | None = None,
     watch: Callable[[Batch], Any] | None = None,
     tell: Callable[[str], None] = tell_at_once,
@@ -241,6 +300,6 @@ async def run_batch(
     """
     async with open_organism(config) as organism:
         patience = config.shutdown_grace if grace is None else grace
-        batch = Batch(source, writer, grace=patience, tell=tell)
+        batch = Batch(source, writer, window=window, ordered=ordered, grace=patience, tell=tell)
         await batch.run(organism, config.wire, watch)
     return batch.end

@@ -46,7 +46,7 @@ def command(settings: Settings, file: str) -> int:
 
     from phloem.loading import load_config, unbuilt
 
-    from .console import open_console
+    from .rich_console import open_console
 
     settings.start_logging()
     config = load_config(file)
@@ -55,7 +55,14 @@ def command(settings: Settings, file: str) -> int:
     console = open_console()
     console.print(Text(f"{config.name}: {counted(len(config.listeners), 'listener')}", style="bold"))
     names = _known(config)
-    _print_listeners(console, [_row(listener, names) for listener in config.listeners])
+    egress = {name.casefold() for name in config.egress}
+    _print_listeners(console, [_row(listener, names, egress) for listener in config.listeners])
+    for head, rows in (("pipeline", _edits(config)), ("source", _sources(config))):
+        if rows:
+            extra = Table(head, "", box=SIMPLE_HEAD)
+            for row in rows:
+                extra.add_row(*map(Text, row))
+            console.print(extra)
     limits = Table("limit", "value", box=SIMPLE_HEAD)
     for name, value in _limits(config):
         limits.add_row(name, value)
@@ -100,10 +107,14 @@ def _known(config: OrganismConfig) -> frozenset[str]:
     return frozenset(name.casefold() for name in (*(each.name for each in config.listeners), *SERVICES))
 
 
-def _row(listener: ListenerConfig, known: Collection[str]) -> tuple[str, ...]:
-    kinds = [
-        kind for kind, is_one in (("agent", listener.is_agent), ("broadcast", listener.broadcast)) if is_one
-    ]
+def _row(listener: ListenerConfig, known: Collection[str], egress: Collection[str]) -> tuple[str, ...]:
+    told = (
+        ("agent", listener.is_agent),
+        ("broadcast", listener.broadcast),
+        ("service", listener.service),
+        ("egress", listener.name.casefold() in egress),
+    )
+    kinds = [kind for kind, is_one in told if is_one]
     if listener.usage is not None:
         kinds.append(f"usage: {listener.usage}")
     return (
@@ -114,6 +125,30 @@ def _row(listener: ListenerConfig, known: Collection[str]) -> tuple[str, ...]:
         ", ".join(_own_limits(listener)),
         listener.description,
     )
+
+
+def _edits(config: OrganismConfig) -> list[tuple[str, str]]:
+    """(where, what) of each edit, as the file has them."""
+    rows: list[tuple[str, str]] = []
+    for step in config.pipeline:
+        values = {
+            key: step.paths.get(key) or (value if isinstance(value, str) else _shown(value))
+            for key, value in step.arguments.items()
+        }
+        told = [f"{key}: {value}" if len(values) > 1 else value for key, value in values.items()]
+        name = f" as {step.name}" if step.name else ""
+        rows.append((f"{step.edit} {step.at}", f"{step.kind} {', '.join(told)}{name}".strip()))
+    return rows
+
+
+def _sources(config: OrganismConfig) -> list[tuple[str, str]]:
+    """(name, what it reads and for whom) of each source."""
+    rows: list[tuple[str, str]] = []
+    for source in config.sources:
+        read = " ".join(source.command) or ("stdin" if source.path == "-" else source.path)
+        to = f", for {source.to}" if source.to else ""
+        rows.append((source.name, f"{source.framing} of {read}{to}{', first' if source.priority else ''}"))
+    return rows
 
 
 def _classes(classes: type | Sequence[type] | None) -> str:

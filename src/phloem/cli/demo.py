@@ -44,7 +44,7 @@ def command(settings: Settings, into: str | None) -> int:
     """Show a small organism at work: no key, no network, a few seconds."""
     import trio
 
-    from .console import open_console
+    from .rich_console import open_console
 
     settings.start_logging()
     here = Path(__file__).with_name("demo_files")

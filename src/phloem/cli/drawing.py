@@ -66,8 +66,10 @@ def _remarks_in_text(topology: Topology) -> Iterator[str]:
             yield from _listed("  on it as well: ", others)
     if topology.cycles:
         yield f"  Only the defaults end such a cycle: {_defaults(topology)}."
-    if any(node.anyone for node in topology.nodes):
-        yield "Cycles are looked for along peers, not through who may address anyone."
+    free = ["who may address anyone"] if any(node.anyone for node in topology.nodes) else []
+    free += ["services"] if any(node.service for node in topology.nodes) else []
+    if free:
+        yield f"Cycles are looked for along peers, not through {' or '.join(free)}."
 
 
 def _reached(node: Node) -> str:
@@ -212,6 +214,8 @@ def _label(node: Node, outside: bool) -> Iterator[str]:
 def _marks(node: Node) -> list[str]:
     marks = ["agent"] if node.is_agent else []
     marks += ["broadcast"] if node.broadcast else []
+    marks += ["service: anyone may address it"] if node.service else []
+    marks += ["egress"] if node.egress else []
     marks += [counted(node.listeners, "listener")] if node.listeners > 1 else []
     marks += ["not registered"] if node.kind is Kind.UNREGISTERED else []
     return marks + (["of phloem"] if node.kind is Kind.SYSTEM else [])

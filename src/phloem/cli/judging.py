@@ -15,10 +15,11 @@ from typing import Any, Final, cast, final
 
 import trio
 
-from phloem.config import Handler
+from phloem.config import AnyHandler, Handler
 from phloem.errors import WouldDeadlock
 from phloem.guarding import said
 from phloem.messages import SYSTEM, Cause, ConversationState, Ending, HandlerMetadata, Outcome
+from phloem.pump.calling import Around
 from phloem.pump.conversation import Conversation, Delivery
 from phloem.testing.faults import InjectedBaseException, InjectedFault
 from phloem.testing.sim import Result
@@ -58,9 +59,11 @@ class Book:
         self._bad: list[tuple[str, str]] = []
         self._overdue: list[tuple[str, str]] = []
 
-    def around(self, handler: Handler) -> Handler:
+    def around(self, handler: AnyHandler) -> AnyHandler:
         """The same handler; what it raises itself is seen, and what a fault point raises round it is not."""
+        return Around(handler, self._seen)
 
+    def _seen(self, handler: Handler) -> Handler:
         @functools.wraps(handler)
         async def seen(payload: Any, metadata: HandlerMetadata) -> Any:
             id = metadata.message_id  # now: the handler may write to its metadata
@@ -103,8 +106,9 @@ class Book:
     def unseen(self, *_: object, **__: object) -> None:
         """Breaks no promise by itself."""
 
+    unread = broke = unseen
     conversation_started = refused = buried = raised = retrying = claim_ignored = mended = unseen
-    waiting = overslept = held_up = phase = unseen
+    waiting = overslept = held_up = step_raised = phase = unseen
 
     def judge(self, result: Result, *, deadlines: bool) -> None:
         """Raises HandlerRaised, BadAnswer or Overdue; ``deadlines``: whether the last is a violation.

@@ -6,7 +6,7 @@ Decides the words. Never draws where stderr is no terminal, and never touches st
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import trio
@@ -38,12 +38,8 @@ class drawn_progress:  # noqa: N801 - called like the function it stands for
             # One more than there is: a bar that has reached its end shows a clock that stands still.
             task = bar.add_task("reading", total=None if self._size is None else self._size + 1)
             while True:
-                bar.update(
-                    task,
-                    completed=batch.ended_bytes,
-                    description=_counts(batch.end) or "reading",
-                    refresh=True,
-                )
+                states, ended = batch.so_far()
+                bar.update(task, completed=ended, description=_counts(states) or "reading", refresh=True)
                 await trio.sleep(_EVERY)
 
 
@@ -60,7 +56,7 @@ def tell_over_bar(text: str) -> None:
 def summary(end: BatchEnd, seconds: float) -> Iterator[str]:
     """The lines that tell how a batch ended."""
     told = counted(end.tally.total, "message")
-    if counts := _counts(end):
+    if counts := _counts(end.tally.states):
         told += f": {counts}"
     if end.tally.refused:
         told += f"; {counted(end.tally.refused, 'huh')} within them"
@@ -78,8 +74,7 @@ def summary(end: BatchEnd, seconds: float) -> Iterator[str]:
         yield f"the input after message {end.taken:,} was not taken"
 
 
-def _counts(end: BatchEnd) -> str:
-    states = end.tally.states
+def _counts(states: Mapping[ConversationState, int]) -> str:
     return ", ".join(
         f"{states[each]:,} {each.replace('_', ' ')}" for each in ConversationState if each in states
     )

@@ -85,7 +85,10 @@ class Recorder:
     def unseen(self, *_: object, **__: object) -> None:
         """Is in no trace."""
 
-    buried = raised = retrying = claim_ignored = mended = waiting = overslept = held_up = phase = unseen
+    unread = broke = unseen
+    buried = raised = retrying = claim_ignored = mended = waiting = overslept = held_up = step_raised = (
+        phase
+    ) = unseen
 
     def _row(self, delivery: Delivery) -> dict[str, Any]:
         row = self._messages.get(delivery.id)

@@ -13,14 +13,12 @@ from collections.abc import Iterable
 from typing import Any, Final, final
 
 from phloem.contract import encode
+from phloem.framing.fields import FieldTable
+from phloem.framing.requests import MessageId, Refused
 from phloem.messages import Cause, ConversationState, Fault, Huh, Outcome
 
-from .fields import FieldTable
-from .requests import MessageId, Refused
+__all__ = ["STOPPED", "ResultLines", "refused_outcome", "unfinished_outcome"]
 
-__all__ = ["NOT_SENT", "STOPPED", "ResultLines", "refused_outcome", "unfinished_outcome"]
-
-NOT_SENT: Final = Cause("not-sent", "the run was stopped before this message was accepted")
 _MORE: Final = 20  # further rejections shown in one line; a document with more is wrong as a whole
 STOPPED: Final = Cause(
     "stopped", "the run was stopped at once; how this message would have ended is not known"

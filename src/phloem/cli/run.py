@@ -112,7 +112,7 @@ def command(
         outgoing = writable(out)
         letters = writable(dead_letters) if dead_letters is not None else None
         stack.enter_context(importable(os.path.dirname(os.path.abspath(file))))
-        writer = ResultWriter(outgoing, letters, window=reorder_window, ordered=not unordered)
+        writer = ResultWriter(outgoing, letters)
         drawn = wanted(outgoing) and not settings.quiet
         watch = drawn_progress(_size(incoming)) if drawn else None
         tell_now = tell_over_bar if drawn else tell_at_once
@@ -120,7 +120,16 @@ def command(
 
         async def program() -> BatchEnd:
             source = StreamSource(incoming)
-            return await run_batch(config, source, writer, grace=grace, watch=watch, tell=tell_now)
+            return await run_batch(
+                config,
+                source,
+                writer,
+                window=reorder_window,
+                ordered=not unordered,
+                grace=grace,
+                watch=watch,
+                tell=tell_now,
+            )
 
         end = trio.run(program)
     for line in summary(end, time.perf_counter() - started):

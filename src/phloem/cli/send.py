@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, final
 
 import click
 
-from .lines import MAX_LINE, Piece, Unreadable
+from phloem.framing.lines import MAX_LINE, Piece, Unreadable
+
 from .shell import Seconds, Settings, common_options, pass_settings
 from .standard import STDIN, data_stdout
 
@@ -57,10 +58,10 @@ def command(
         for sentence in unbuilt(config):
             settings.note(f"phloem: {sentence}")
         source = _OneMessage(listener, _from_stdin() if payload == "-" else payload)
-        writer = ResultWriter(outgoing, None, window=1, ordered=True)
+        writer = ResultWriter(outgoing, None)
 
         async def program() -> BatchEnd:
-            return await run_batch(config, source, writer, grace=grace)
+            return await run_batch(config, source, writer, window=1, grace=grace)
 
         with importable(os.path.dirname(os.path.abspath(file))):
             end = trio.run(program)

@@ -2,7 +2,7 @@
 
 Decides which signal counts as which. The first sets an event in the loop. The second acts
 in the signal handler itself, because a loop that a handler keeps busy would never hear of
-it: it runs ``at_once`` and leaves the process. For ``batch``, in the main thread.
+it: it runs ``at_once`` and leaves the process. For ``batch`` and ``console``, in the main thread.
 """
 
 from __future__ import annotations
@@ -35,11 +35,16 @@ class Signals:
 
 
 @contextmanager
-def watched_signals() -> Iterator[Signals]:
-    """Signals until the block is left. Inside ``trio.run``; does nothing outside the main thread."""
+def watched_signals(spared: Callable[[signal.Signals], bool] | None = None) -> Iterator[Signals]:
+    """Signals until the block is left. Inside ``trio.run``; does nothing outside the main thread.
+
+    One that ``spared`` takes, in the signal handler, does not count.
+    """
     signals, token = Signals(), trio.lowlevel.current_trio_token()
 
     def receive(number: signal.Signals) -> None:
+        if spared is not None and spared(number):
+            return
         signals.received += (number,)
         if len(signals.received) == 1:
             token.run_sync_soon(signals.first.set, idempotent=True)

@@ -170,7 +170,7 @@ class _Work:
     def search(self) -> int:
         """Many runs, and the table."""
         from .batch import tell_at_once
-        from .console import open_console
+        from .rich_console import open_console
         from .interrupts import watched_interrupts
         from .progress import tell_over_bar
         from .sim_summary import drawn_bar, print_summary, print_violations
@@ -198,7 +198,7 @@ class _Work:
         """One run: who ran when, and the verdict."""
         from phloem.errors import InvalidToken
 
-        from .console import open_console
+        from .rich_console import open_console
         from .sim_summary import print_replay
         from .simulation import Finding, Simulation
 

@@ -16,6 +16,7 @@ import trio
 
 from phloem.config import OrganismConfig
 from phloem.errors import MessageRejected, NotSimulated, OrganismClosed
+from phloem.framing.requests import Request
 from phloem.organism import Organism
 from phloem.pump.observer import Observer, Observers
 from phloem.pump.ports import SeededIds
@@ -25,7 +26,6 @@ from phloem.testing.invariants import check_pump, open_watched_organism
 from phloem.testing.sim import Result, current_run
 
 from .judging import Book
-from .requests import Request
 
 __all__ = ["Main", "Scenario"]
 

@@ -13,8 +13,8 @@ from typing import Final, Protocol, final
 
 import trio
 
-from .documents import DocumentSplitter
-from .lines import LineSplitter, Piece, Unreadable
+from phloem.framing.documents import DocumentSplitter
+from phloem.framing.lines import LineSplitter, Piece, Unreadable
 
 __all__ = ["Source", "StreamSource"]
 

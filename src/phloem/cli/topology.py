@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import cast, final
 
@@ -34,6 +34,8 @@ class Node:
 
     ``takes`` and ``responds_with`` are names of classes. ``anyone``: it may address every
     listener, which draws no edges. ``has_budget``: each of them has a budget of messages of its own.
+    ``service``: every listener may address it, which draws none either. ``branched``: the pipeline
+    sends it what meets a condition. ``egress``: what it takes leaves the organism.
     """
 
     name: str
@@ -44,6 +46,9 @@ class Node:
     is_agent: bool = False
     broadcast: bool = False
     anyone: bool = False
+    service: bool = False
+    branched: bool = False
+    egress: bool = False
     has_budget: bool = False
 
 
@@ -74,7 +79,7 @@ class Cycle:
 class Topology:
     """What is to be drawn, all in the order of the file.
 
-    ``out_of_reach``: nodes that no other listener may address; only strangers can.
+    ``out_of_reach``: nodes that no other listener may address and no branch leads to; only strangers can.
     ``cycles``: those in which nothing but the organism's defaults ends a message that goes
     round, ``messages`` deliveries and ``hops`` of them.
     """
@@ -94,7 +99,12 @@ def topology_of(config: OrganismConfig, system: Iterable[ListenerConfig] = ()) -
     for listener in config.listeners:
         own.setdefault(listener.name.casefold(), []).append(listener)
     brought = {listener.name.casefold(): listener for listener in system}
-    nodes = [_node(listeners) for listeners in own.values()]
+    branched = {str(step.arguments["to"]).casefold() for step in config.pipeline if step.kind == "branch"}
+    outgoing = {name.casefold() for name in config.egress}
+    nodes = [
+        replace(_node(listeners), branched=name in branched, egress=name in outgoing)
+        for name, listeners in own.items()
+    ]
     indices = {name: index for index, name in enumerate(own)}
     arrows: list[list[int]] = []
     for listeners in own.values():
@@ -146,6 +156,7 @@ def _node(listeners: Sequence[ListenerConfig]) -> Node:
         responds_with=_names(listener.responds_with for listener in listeners),
         is_agent=any(listener.is_agent for listener in listeners),
         broadcast=any(listener.broadcast for listener in listeners),
+        service=any(listener.service for listener in listeners),
         anyone=any(listener.peers is None and not listener.is_agent for listener in listeners),
         has_budget=all(
             listener.budgets is not None and listener.budgets.messages is not None for listener in listeners
@@ -177,11 +188,13 @@ def _out_of_reach(nodes: Sequence[Node], arrows: Arrows) -> tuple[int, ...]:
     """Every listener may address itself, which brings nobody in from elsewhere."""
     reached = {target for source, targets in enumerate(arrows) for target in targets if target != source}
     free = [index for index, node in enumerate(nodes) if node.anyone]
+    others = sum(node.kind is Kind.LISTENER for node in nodes) > 1
     return tuple(
         index
         for index, node in enumerate(nodes)
         if node.kind is Kind.LISTENER
         and index not in reached
+        and not (node.branched or (node.service and others))
         and not any(other != index for other in free[:2])
     )
 

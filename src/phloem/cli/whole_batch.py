@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from phloem.config import OrganismConfig
+from phloem.framing.fields import FieldTable
+from phloem.framing.lines import Piece, Unreadable
+from phloem.framing.requests import Refused, Request, RequestReader
 from phloem.loading import running_listeners
 from phloem.primitives import BOOT_LISTENER, SERVICE_LISTENERS
 
 from .batch import SENDER
-from .fields import FieldTable
-from .lines import Piece, Unreadable
-from .requests import Refused, Request, RequestReader
 from .source import StreamSource
 
 if TYPE_CHECKING:

@@ -7,6 +7,8 @@
     reading     tree -> OrganismConfig with import paths
     checks      the configuration as a whole: ranges, names, peers
     listeners   what a listener names: payload classes, answers, handler
+    pipeline    the edits of the pipeline
+    sources     what comes in and goes out beside listeners
     imports     import paths -> objects
     folders     whose modules an import finds
     names       what may be a name

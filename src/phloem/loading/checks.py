@@ -35,8 +35,10 @@ from .keys import (
 )
 from .listeners import resolve_handler, resolve_payloads, resolve_responses
 from .names import listener_name_problem
+from .pipeline import checked_pipeline
 from .report import Path, Report, closest, quoted, suggesting
 from .rules import Keys, shown, tell
+from .sources import check_egress, check_sources
 
 _PATHS: Final = frozenset({"payload_class", "handler", "responds_with"})  # resolved, not only checked
 
@@ -62,7 +64,14 @@ def checked(config: OrganismConfig, report: Report, importer: Importer) -> Organ
     # Whether they are allowed is not known where that key is broken, and nothing follows from it.
     lenient = config.allow_unknown_peers is True or ("allow_unknown_peers",) in report.broken
     _check_peers(listeners, lenient, report)
-    return replace(config, listeners=tuple(resolved))
+    names = {name: listener.name for _, listener in listeners if (name := _folded(listener))}
+    check_sources(config.sources, names, report)
+    check_egress(config.egress, names, report)
+    return replace(
+        config,
+        listeners=tuple(resolved),
+        pipeline=checked_pipeline(config.pipeline, names, report, importer),
+    )
 
 
 def _listeners_of(config: OrganismConfig, report: Report) -> list[tuple[int, ListenerConfig]]:
@@ -136,6 +145,7 @@ def _check_names(listeners: Sequence[tuple[int, ListenerConfig]], report: Report
             by_name.setdefault(name, []).append((index, listener))
     for twins in by_name.values():
         if all(listener.broadcast is True for _, listener in twins):
+            _check_services(twins, report)
             continue
         for index, listener in twins[1:]:
             report.add(
@@ -143,6 +153,16 @@ def _check_names(listeners: Sequence[tuple[int, ListenerConfig]], report: Report
                 f"the name {quoted(listener.name)} a second time (first: listener number {twins[0][0] + 1})",
                 "a name of its own, or broadcast: true on all listeners of that name",
             )
+
+
+def _check_services(twins: Sequence[tuple[int, ListenerConfig]], report: Report) -> None:
+    """Twins are addressed by one name: all of them are for everyone, or none is."""
+    for index, listener in twins[1:]:
+        path: Path = ("listeners", index, "service")
+        if listener.service != twins[0][1].service and path not in report.broken:
+            first = f"(first: listener number {twins[0][0] + 1})"
+            found = f"service: {str(listener.service).lower()} on a twin of one that says otherwise {first}"
+            report.add(path, found, "the same on all listeners of that name")
 
 
 def _check_peers(listeners: Sequence[tuple[int, ListenerConfig]], lenient: bool, report: Report) -> None:

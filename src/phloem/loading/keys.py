@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from phloem.config import OnFull, ThreadScheduling, Usage
+from phloem.config import OnFull, RunsOn, ThreadScheduling, Usage
 
-from .names import listener_name_problem, organism_name_problem
+from .names import listener_name_problem, organism_name_problem, source_name_problem
 from .report import quoted
-from .rules import Choice, Each, Flag, Key, Keys, Seconds, Section, Text, Texts, Whole
+from .rules import Choice, Each, Flag, Key, Keys, Number, Seconds, Section, Text, Texts, Whole
 
 LIBXML_DEPTH: Final = 256  # a limit past it would promise what the parser refuses
 LIBXML_TEXT: Final = 10_000_000  # the same for one text
@@ -92,7 +92,49 @@ LISTENER: Final[Keys] = {
     "handler_timeout": Key(Seconds(none=True, optional=True), "handler_timeout"),
     "budgets": Key(Section(LISTENER_BUDGETS, "a mapping with messages, seconds"), "budgets"),
     "usage": Key(Choice(_USAGE, optional=True), "usage"),
+    "runs_on": Key(Choice(tuple(word.value for word in RunsOn)), "runs_on"),
+    "client_facing": Key(Flag(), "client_facing"),
+    "service": Key(Flag(), "service"),
 }
+HOOK: Final = Text("an import path such as app.hooks.log", empty=False)
+STEP_KINDS: Final[Mapping[str, Keys]] = {  # what each ready-made step takes; ``by`` stands in for a step
+    "tap": {"fn": Key(HOOK)},
+    "reject_if": {"fn": Key(HOOK), "code": Key(Text("a word such as spam", empty=False))},
+    "transform": {"fn": Key(HOOK)},
+    "limit": {"n": Key(Whole())},
+    "pace": {"interval": Key(Seconds())},
+    "rate": {"per_second": Key(Number()), "burst": Key(Whole())},
+    "deadline": {"seconds": Key(Seconds())},
+    "sample": {
+        "fraction": Key(Number("a number above 0, at most 1", high=1.0)),
+        "fn": Key(HOOK),
+    },
+    "drop_if": {"fn": Key(HOOK)},
+    "expand": {"fn": Key(HOOK)},
+    "branch": {"predicate": Key(HOOK), "to": Key(Text("the name of a listener", empty=False))},
+    "by": {"by": Key(HOOK)},
+}
+PLACES: Final = ("after", "before", "replace", "without")
+A_STEP: Final = Text("the name of a step", empty=False)
+EDIT: Final[Keys] = {
+    **dict.fromkeys(PLACES, Key(A_STEP)),
+    **{
+        kind: next(iter(own.values()))
+        if len(own) == 1
+        else Key(Section(own, f"a mapping with {', '.join(own)}"))
+        for kind, own in STEP_KINDS.items()
+    },
+    "name": Key(Text("a name", empty=False)),
+}
+SOURCE: Final[Keys] = {
+    "name": Key(Text("a name", problem=source_name_problem), "name", required=True),
+    "path": Key(Text("the path of a file, or - for stdin"), "path"),
+    "command": Key(Texts("a list of words such as [tail, -f, orders.xml]"), "command"),
+    "framing": Key(Choice(("xml", "ndjson", "lines")), "framing"),
+    "to": Key(Text("the name of a listener"), "to"),
+    "priority": Key(Flag(), "priority"),
+}
+EGRESS: Final = Texts("a list of listeners' names")
 BACKEND: Final[Keys] = {
     "provider": Key(Choice(("xai", "anthropic", "openai", "ollama")), required=True),
     "name": Key(Text("a name", empty=False)),
@@ -125,6 +167,12 @@ _IN_EVENTS: Final[Mapping[str, str]] = {
     for key in EVENTS
     if key != "max_concurrent_handlers"  # the top has one too
 }
+_IN_STEP_KINDS: Final[Mapping[str, str]] = {
+    key: "belongs in the step's own mapping" if key == "fn" else f"belongs under {kind}:"
+    for kind, own in STEP_KINDS.items()
+    if len(own) > 1
+    for key in own
+}
 _BELONGS: Final[Mapping[str, str]] = {
     **dict.fromkeys(ORGANISM, "belongs under organism:"),
     **{key: "belongs under a listener in listeners:" for key in LISTENER if key not in ORGANISM},
@@ -132,12 +180,15 @@ _BELONGS: Final[Mapping[str, str]] = {
     **_IN_MEMORY,
     **_IN_EVENTS,
     **dict.fromkeys(BUDGETS, "belongs under budgets:"),
+    **dict.fromkeys((*PLACES, "tap", "branch"), "belongs to an edit in pipeline:"),
+    **dict.fromkeys(("path", "command", "framing"), "belongs to a source in sources:"),
 }
 _TOP_SETTINGS: Final[Keys] = {
     "thread_scheduling": Key(Choice(tuple(word.value for word in ThreadScheduling)), "thread_scheduling"),
     "max_concurrent_pipelines": Key(Whole(), "max_concurrent_pipelines"),
     "max_concurrent_handlers": Key(Whole(), "max_concurrent_handlers"),
     "max_concurrent_per_agent": Key(Whole(), "max_concurrent_per_agent"),
+    "max_sync_handlers": Key(Whole(), "max_sync_handlers"),
     "max_in_flight": Key(Whole(), "max_in_flight"),
     "max_attempts": Key(Whole(), "max_attempts"),
     "handler_timeout": Key(Seconds(none=True), "handler_timeout"),
@@ -168,15 +219,29 @@ _SECTIONS: Final[Keys] = {
         "events",
     ),
     "llm": Key(LLM_SECTION, "llm_config"),
+    "pipeline": Key(
+        Each(
+            Section(EDIT, "a mapping such as {after: repair, tap: app.hooks.log}", _IN_STEP_KINDS),
+            "a list of edits",
+        ),
+        "pipeline",
+    ),
+    "sources": Key(
+        Each(Section(SOURCE, "a mapping with name, path, framing …"), "a list of sources"), "sources"
+    ),
+    "egress": Key(EGRESS, "egress"),
     "listeners": Key(
         Each(
             Section(
                 LISTENER,
                 "a mapping with name, payload_class, handler",
-                dict.fromkeys(
-                    (*_TOP_SETTINGS, "limits", "memory", "events", "llm"),
-                    "belongs at the top of the file, not under a listener",
-                ),
+                {
+                    **dict.fromkeys(
+                        (*_TOP_SETTINGS, "limits", "memory", "events", "llm", "pipeline", "sources"),
+                        "belongs at the top of the file, not under a listener",
+                    ),
+                    "egress": "belongs at the top of the file, as a list of listeners' names",
+                },
             ),
             "a list of listeners",
         ),

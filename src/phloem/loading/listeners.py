@@ -11,16 +11,18 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, cast
 
-from phloem.config import Handler, ListenerConfig
+from phloem.config import AnyHandler, ListenerConfig
 from phloem.contract import contract_of
 from phloem.errors import ContractError
+from phloem.pump.calling import has_generator, is_async, wants_host
 
 from .imports import Importer
 from .report import Path, Report, quoted
 from .rules import shown
 
 _A_CLASS = "a payload class: a dataclass, or a class with xsd() and xml_value()"
-_A_HANDLER = "async def handler(payload, metadata)"
+_A_HANDLER = "async def or def handler(payload, metadata)"
+_FOR_HOST = "async def handler(payload, metadata), which is awaited there; without it, a worker thread runs it"
 
 
 def resolve_payloads(
@@ -56,8 +58,8 @@ def resolve_responses(
 
 def resolve_handler(
     listener: ListenerConfig, path: Path, report: Report, importer: Importer
-) -> Handler | None:
-    """The listener's handler, or None once its fault is reported."""
+) -> AnyHandler | None:
+    """The listener's handler as it was declared, or None once its fault is reported."""
     if path in report.broken:
         return None
     handler: Any = listener.handler
@@ -75,7 +77,11 @@ def resolve_handler(
         found, expected = problem
         report.add(path, f"{quoted(name or _name_of(handler))}, {found}", expected)
         return None
-    return cast("Handler", handler)
+    if wants_host(handler, listener.runs_on) and not is_async(handler):
+        found = f"{quoted(name or _name_of(handler))}, a plain function that is to run on the host"
+        report.add(path, found, _FOR_HOST)
+        return None
+    return cast("AnyHandler", handler)
 
 
 def handler_problem(handler: Any) -> tuple[str, str] | None:
@@ -84,12 +90,8 @@ def handler_problem(handler: Any) -> tuple[str, str] | None:
         return "a class", _A_HANDLER
     if not callable(handler):
         return f"{shown(handler)} that cannot be called", _A_HANDLER
-    function: Any = inspect.unwrap(handler)
-    called = getattr(cast("object", handler), "__call__", None)  # noqa: B004 - objects with an async __call__
-    if inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(called):
-        return "an async generator", f"{_A_HANDLER} that returns its responses instead of yielding them"
-    if not any(map(inspect.iscoroutinefunction, (handler, function, called))):
-        return "a plain function", f"{_A_HANDLER}; make it async"
+    if generator := has_generator(handler):
+        return generator, f"{_A_HANDLER} that returns its responses instead of yielding them"
     try:
         inspect.signature(handler).bind(None, None)
     except TypeError:

@@ -1,4 +1,4 @@
-"""What may be a name: of an organism, of a listener.
+"""What may be a name: of an organism, of a listener, of a source.
 
 Decides on characters and length only; whether a name is taken is decided where all
 listeners are known. For the files of this package only.
@@ -15,6 +15,7 @@ from .report import quoted
 
 TWIN_MARK = "#"  # x#2 is how ledger and events tell broadcast twins apart
 
+_OTHER = f"a name other than {SYSTEM} and {SYSTEM}.…, which are phloem's own"
 _UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, surrogates, separators of lines
 _NOT_XML = frozenset({"\ufffe", "\uffff"})
 
@@ -38,9 +39,22 @@ def listener_name_problem(name: str) -> tuple[str, str] | None:
     """The same for a listener, whose name is an address: some are taken by phloem."""
     if (wrong := organism_name_problem(name)) is not None:
         return wrong
-    folded = name.casefold()
-    if folded == SYSTEM or folded.startswith(f"{SYSTEM}."):
-        return quoted(name), f"a name other than {SYSTEM} and {SYSTEM}.…, which are phloem's own"
+    if _is_ours(name):
+        return quoted(name), _OTHER
     if TWIN_MARK in name:
         return quoted(name), f"a name without {TWIN_MARK}, which numbers broadcast twins"
     return None
+
+
+def source_name_problem(name: str) -> tuple[str, str] | None:
+    """The same for a source, whose name is the sender of what it brings."""
+    if (wrong := organism_name_problem(name)) is not None:
+        return wrong
+    if _is_ours(name):
+        return quoted(name), _OTHER
+    return None
+
+
+def _is_ours(name: str) -> bool:
+    folded = name.casefold()
+    return folded == SYSTEM or folded.startswith(f"{SYSTEM}.")

@@ -14,10 +14,12 @@ from phloem.config import (
     ListenerConfig,
     MemoryLimits,
     OrganismConfig,
+    SourceConfig,
     WireLimits,
 )
 
-from .keys import LISTENER, LISTENER_BUDGETS, SETTINGS, TOP
+from .keys import LISTENER, LISTENER_BUDGETS, SETTINGS, SOURCE, TOP
+from .pipeline import read_edit
 from .report import FileReport, Path
 from .rules import BROKEN, Section
 from .tree import Value
@@ -46,6 +48,16 @@ def read_config(root: Value, report: FileReport) -> OrganismConfig:
         fields["events"] = EventLimits(**top["events"])
     if "llm" in top:
         fields["llm_config"] = top["llm"]
+    if "egress" in top:
+        fields["egress"] = top["egress"]
+    fields["pipeline"] = tuple(
+        read_edit(entry, ("pipeline", index), report)
+        for index, entry in enumerate(cast("list[Any]", top.get("pipeline", [])))
+    )
+    fields["sources"] = tuple(
+        _source(entry, ("sources", index), report)
+        for index, entry in enumerate(cast("list[Any]", top.get("sources", [])))
+    )
     fields["listeners"] = tuple(
         _listener(entry, ("listeners", index), report)
         for index, entry in enumerate(cast("list[Any]", top.get("listeners", [])))
@@ -68,3 +80,16 @@ def _listener(read: Any, path: Path, report: FileReport) -> ListenerConfig:
             **{LISTENER_BUDGETS[key].field: n for key, n in fields["budgets"].items()}
         )
     return ListenerConfig(**fields)
+
+
+def _source(read: Any, path: Path, report: FileReport) -> SourceConfig:
+    """One source; broken as a whole where it is no mapping."""
+    if read is BROKEN:
+        report.broken.add(path)
+        return SourceConfig(name="")
+    entry = cast("dict[str, Any]", read)
+    Section(SOURCE, "").missing(entry, path, report)
+    if "name" not in entry:
+        report.broken.add((*path, "name"))
+    fields: dict[str, Any] = {"name": ""} | {SOURCE[key].field: value for key, value in entry.items()}
+    return SourceConfig(**fields)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, final
 
 from phloem.errors import ConfigurationError, ConfigurationFault
 
 LONGEST_QUOTE: Final = 60  # characters of somebody's input in one fault; the place says the rest
+
+_NUMBERED: Final = MappingProxyType({"pipeline": "edit", "sources": "source", "egress": "egress"})
 
 Path = tuple[str | int, ...]
 """A value's way from the top: ``("listeners", 2, "peers", 0)``."""
@@ -106,6 +109,8 @@ class PythonReport:
         where = "organism"
         if len(path) > 1 and path[0] == "listeners":
             where = self._names[int(path[1])]
+        elif len(path) > 1 and path[0] in _NUMBERED:
+            where = f"{_NUMBERED[str(path[0])]} number {int(path[1]) + 1}"
         self._faults.append(ConfigurationFault(where, found, expected))
 
     def raise_all(self) -> None:

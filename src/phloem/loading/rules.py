@@ -65,6 +65,15 @@ def _wrong(rule: Rule, value: Value, path: Path, report: FileReport, hint: str =
     return tell(report, path, describe(value), rule.expected + hint)
 
 
+def _number_in(value: Scalar) -> float | None:
+    """The number that a plain word writes in decimal."""
+    text = value.text.casefold()
+    if len(text) > _LONGEST_NUMBER or not any(map(str.isdecimal, text)) or not _NUMBER.fullmatch(text):
+        return None
+    number = float(text.replace("_", ""))
+    return number if math.isfinite(number) else None  # 1e999 is not how one says none
+
+
 def _in_decimal(value: Scalar) -> str:
     known = value.kind == "int" and len(value.text) <= _LONGEST_NUMBER
     number = decimal(value) if known else None
@@ -190,12 +199,8 @@ class Seconds:
         text = value.text.casefold()
         if text in ("none", ".inf", "+.inf") and self.none:
             return math.inf
-        short = len(text) <= _LONGEST_NUMBER
-        if short and any(map(str.isdecimal, text)) and _NUMBER.fullmatch(text):
-            number = float(text.replace("_", ""))
-            if math.isfinite(number):  # 1e999 is not how one says none
-                return number
-        return _wrong(self, value, path, report, _in_decimal(value))
+        number = _number_in(value)
+        return _wrong(self, value, path, report, _in_decimal(value)) if number is None else number
 
     def check(self, value: Any, path: Path, report: Report) -> None:
         if value is None and self.optional:
@@ -207,6 +212,29 @@ class Seconds:
             or value < 0
             or (value == 0 and not self.zero)
             or (value == math.inf and not self.none)
+        ):
+            tell(report, path, shown(value), self.expected)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A finite number above 0, up to a bound."""
+
+    expected: str = "a number, more than 0"
+    high: float = math.inf
+
+    def read(self, value: Value, path: Path, report: FileReport) -> object:
+        number = _number_in(value) if isinstance(value, Scalar) and value.plain else None
+        hint = _in_decimal(value) if isinstance(value, Scalar) else ""
+        return _wrong(self, value, path, report, hint) if number is None else number
+
+    def check(self, value: Any, path: Path, report: Report) -> None:
+        if (
+            not isinstance(value, (int, float))
+            or isinstance(value, bool)
+            or not 0 < value <= self.high
+            or value == math.inf
         ):
             tell(report, path, shown(value), self.expected)
 

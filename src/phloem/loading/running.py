@@ -2,32 +2,40 @@
 
 Decides what a listener inherits from its organism, and which of its peers' contracts an
 agent's usage instructions speak of. Reads no file and starts nothing; a peer whose contract
-has no example is a fault of the configuration. ``organism`` and ``cli`` call it.
+has no example is a fault of the configuration, and so is a handler for a host that is not there. ``organism`` and ``cli`` call it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from phloem.config import Budgets, ListenerConfig, OrganismConfig, Usage
 from phloem.contract import Contract, contract_of
 from phloem.contract.prompts import Peer, usage_instructions
 from phloem.errors import ConfigurationError, ConfigurationFault, ContractError
+from phloem.pump.calling import Calling
 from phloem.pump.routing import Listener, twin_keys
 
 from .report import listener_place
 
 __all__ = ["peer_of", "running_listeners"]
 
+_HOSTLESS: Final = "a handler that runs on the host (runs_on: host, or @on_host) in an organism without one"
+_WITH_HOST: Final = "a program whose event loop phloem is embedded in, or a handler that runs on Trio"
+
 
 def running_listeners(
-    config: OrganismConfig, boot: Sequence[ListenerConfig] = (), services: Sequence[ListenerConfig] = ()
+    config: OrganismConfig,
+    boot: Sequence[ListenerConfig] = (),
+    services: Sequence[ListenerConfig] = (),
+    calling: Calling | None = None,
 ) -> list[Listener]:
     """The configured listeners, then phloem's own. Raises ConfigurationError with every fault.
 
-    ``services`` may be addressed by everyone, ``boot`` by nobody but phloem.
+    ``services`` may be addressed by everyone, ``boot`` by nobody but phloem. Without ``calling`` they
+    have their handlers as these were declared: to be read of, not to be run.
     """
     every = [*config.listeners, *boot, *services]
     keys = twin_keys([own.name for own in every])
@@ -38,10 +46,13 @@ def running_listeners(
     faults: list[ConfigurationFault] = []
     told: list[Listener] = []
     for number, (listener, own) in enumerate(zip(running, every, strict=True), 1):
+        where = listener_place(own.name, number)
+        if calling is not None and not calling.can_call(listener.handler, own.runs_on):
+            faults.append(ConfigurationFault(where, _HOSTLESS, _WITH_HOST))
+            continue
         try:
-            told.append(_told(listener, own.usage or config.usage, running))
+            told.append(_told(_called(listener, own, calling), own.usage or config.usage, running))
         except ContractError as error:
-            where = listener_place(own.name, number)
             faults.append(
                 ConfigurationFault(where, f"a peer that takes what has no example: {error}", "one that does")
             )
@@ -72,7 +83,17 @@ def _listener(
         budgets=own.budgets or Budgets(),
         private=private,
         service=service,
+        for_all=service or own.service,
+        egress=own.name.casefold() in {name.casefold() for name in config.egress},
     )
+
+
+def _called(listener: Listener, own: ListenerConfig, calling: Calling | None) -> Listener:
+    """The same, with what the pump calls for its handler."""
+    if calling is None:
+        return listener
+    handler = calling.call_of(listener.handler, listener.key, own.runs_on)
+    return listener if handler is listener.handler else replace(listener, handler=handler)
 
 
 def _told(listener: Listener, usage: str, running: Sequence[Listener]) -> Listener:

@@ -21,11 +21,14 @@ from phloem.messages import Cause, ConversationState, Faults, Random
 from .conversation import Delivery, Turn
 from .core import Core
 from .dispatch import OVERRAN, context_for, enter, why
+from .flow import Flow
 from .intake import Intake
 from .meters import Meter
+from .planning import Planning
 from .routing import Listener
 from .settling import Settling
 from .slots import Slots
+from .stages import StepRaised
 
 __all__ = ["STOPPED", "Carriers"]
 
@@ -38,17 +41,27 @@ class Carriers:
     """All carriers of one pump. ``spawn`` starts a task in the pump's nursery; None while it is not open."""
 
     def __init__(
-        self, core: Core, slots: Slots, intake: Intake, random: Random, faults: Faults | None = None
+        self,
+        core: Core,
+        slots: Slots,
+        intake: Intake,
+        random: Random,
+        faults: Faults | None = None,
+        flow: Flow | None = None,
     ) -> None:
         self._core, self._slots, self._intake, self._random = core, slots, intake, random
-        self._faults = faults
+        self._faults, self._flow = faults, flow
         self._observer = core.observer
-        self._settling = Settling(core)
+        self._planning = Planning(core, flow)
+        self._settling = Settling(core, self._planning)
+        self._waking = math.inf  # when the gates are asked again
         self._parse_was_last = False
         self.spawn: Callable[..., None] | None = None
 
     def pulse(self) -> None:
         """Start whatever has room to run. Never a checkpoint."""
+        if self._core.expiring:
+            self._start_deadlines()
         while (taken := self._next()) is not None:
             carrier, delivery = taken
             assert self.spawn is not None  # _next has found the nursery open
@@ -60,6 +73,35 @@ class Carriers:
         seconds = turn.budgets.seconds
         if seconds is not None and seconds != math.inf and turn.outcome is None and self.spawn is not None:
             self.spawn(self._time, turn, seconds, name="phloem time budget")
+
+    def wake_at(self, when: float) -> None:
+        """Ask the gates again then."""
+        if self.spawn is not None and when < self._waking:
+            self._waking = when
+            self.spawn(self._wake, when, name="phloem gate")
+
+    async def _wake(self, when: float) -> None:
+        await trio.sleep_until(when)
+        if when == self._waking:
+            self._waking = math.inf
+        self.pulse()
+
+    def _start_deadlines(self) -> None:
+        expiring, self._core.expiring = self._core.expiring, []
+        for delivery in expiring:
+            if self.spawn is not None and delivery.ending is None:
+                self.spawn(self._expire, delivery, name="phloem deadline")
+
+    async def _expire(self, delivery: Delivery) -> None:
+        """End a delivery at its own deadline while it waits; a running one has that on its dispatch."""
+        await trio.sleep_until(delivery.expires)
+        if delivery.ending is None and not delivery.running:
+            self._core.queue.discard(delivery)
+            key = delivery.listener.key
+            cause = Cause("deadline", f"the deadline of its message passed before {key} was reached", key)
+            delivery.turn.stepped = delivery.turn.stepped or cause
+            self._settling.failed(delivery, cause)
+            self.pulse()
 
     def _next(self) -> tuple[object, Delivery] | None:
         """A new carrier's slots, and the next delivery with room, taken."""
@@ -98,7 +140,7 @@ class Carriers:
             task.context, task.name = context_for(delivery), f"phloem {delivery.listener.key}"
         else:
             slots.leave(carrier)
-        if delivery is None or (self._core.queue and slots.any_room()):
+        if delivery is None or self._core.expiring or (self._core.queue and slots.any_room()):
             self.pulse()
         return delivery
 
@@ -119,16 +161,20 @@ class Carriers:
         verdict: Any = _NO_VERDICT
         now = trio.current_time()
         meter = None if listener.budgets.seconds is None else self._meter(delivery.turn, listener, now)
-        settled, following, left = False, None, False
+        settled, following, left, plan = False, None, False, None
         try:
             async with trio.open_nursery() as nursery:
                 scope = delivery.scope = nursery.cancel_scope
                 scope.deadline = now + listener.handler_timeout
+                if delivery.carried is not None:
+                    scope.deadline = min(scope.deadline, delivery.carried.expires)
                 if meter is not None:
                     meter.start(scope, now)
                 if delivery.cut is not None:
                     scope.cancel(reason=delivery.cut.text)
-                returned = await enter(delivery, self._core.memory, self._observer, self._faults)
+                returned = await enter(delivery, self._core.memory, self._observer, self._faults, self._flow)
+                if self._flow is not None and type(returned) is not Raised:
+                    plan = await self._planning.through(delivery, returned)
                 if not scope.cancel_called:  # past its own deadline it may still return
                     await trio.lowlevel.checkpoint_if_cancelled()  # cancelled from outside it may not
                 verdict = returned
@@ -137,7 +183,7 @@ class Carriers:
                         meter.stop(scope, trio.current_time())
                     delivery.scope = None
                     settled = True
-                    self._settling.returned(delivery, verdict)
+                    self._settling.returned(delivery, plan or self._planning.plan(delivery, verdict))
                     following = self._carry_on(carrier, listener)
                 left = True
             if not settled and verdict is _NO_VERDICT:
@@ -187,7 +233,11 @@ class Carriers:
         if isinstance(verdict, Raised):
             self._observer.raised(delivery, verdict.error)
         text, exception = why(verdict, delivery, delivery.listener.handler_timeout)
+        if verdict is OVERRAN and trio.current_time() >= delivery.expires:
+            text = f"{delivery.listener.key} overran the deadline of its message"
         reason = "deadline" if verdict is OVERRAN else "handler"
+        if isinstance(verdict, Raised) and isinstance(verdict.error, StepRaised):
+            reason = "step"
         return Cause(reason, text, delivery.listener.key, exception)
 
     async def _back_off(self, delivery: Delivery, cause: Cause) -> None:
@@ -196,6 +246,10 @@ class Carriers:
         doublings = min(delivery.attempt - 1, 60)  # more would overflow, long after any maximum
         delay = min(listener.retry_max_delay, listener.retry_base_delay * 2.0**doublings)
         delay *= 0.5 + 0.5 * self._random.random()  # jitter: what failed together need not return together
+        if trio.current_time() + delay >= delivery.expires:
+            self._settling.failed(delivery, cause)
+            self.pulse()
+            return
         self._observer.retrying(delivery, cause, delay)
         slept, delivery.pausing = False, True
         try:

@@ -7,6 +7,7 @@ An ingress outside a block is a conversation of one turn.
 
 from __future__ import annotations
 
+import math
 from contextvars import Context
 from typing import Any, Final, final
 
@@ -18,7 +19,9 @@ from phloem.memory.todos import Todos
 from phloem.messages import Cause, ConversationState, DeadLetter, Ending, Huh, Outcome, Receipt
 
 from .meters import Meter
+from .origin import Origin
 from .routing import Listener
+from .steps import Carried
 
 __all__ = ["Conversation", "Delivery", "Trail", "Turn", "cycle_of", "further"]
 
@@ -34,6 +37,7 @@ class Delivery:
     __slots__ = (
         "attempt",
         "began",
+        "carried",
         "cause_id",
         "contract",
         "conversation",
@@ -89,6 +93,12 @@ class Delivery:
         self.stamp = 0  # while its handler is at work: its place among all that this conversation handled
         self.began = 0.0
         self.nudge = ""
+        self.carried: Carried | None = None
+
+    @property
+    def expires(self) -> float:
+        """When its own deadline is, on Trio's clock; inf for none."""
+        return math.inf if self.carried is None else self.carried.expires
 
     @property
     def handled(self) -> bool:
@@ -118,6 +128,7 @@ class Turn:
         "outcome",
         "payloads",
         "rejections",
+        "stepped",
         "timer",
         "waiters",
         "weight",
@@ -144,6 +155,7 @@ class Turn:
         self.asked = False  # its outcome goes to who asked, and to nobody later
         self.weight = 0  # characters of payloads that its outcome keeps
         self.outcome: Outcome | None = None
+        self.stepped: Cause | None = None  # why a user's step ended the first of those it ended
 
     @property
     def receipt(self) -> Receipt:
@@ -169,7 +181,7 @@ class Turn:
         cause: Cause | None = None
         if self.cut_state is not None:
             state, cause = self.cut_state, self.cut
-        elif not self.dispatched:
+        elif not self.dispatched and self.stepped is None:
             state = ConversationState.REJECTED
             cause = next(iter(self.faults.values()), None)
         elif self.faults:
@@ -177,6 +189,7 @@ class Turn:
             cause = next(iter(self.faults.values()))
         else:
             state = ConversationState.COMPLETED
+            cause = None if self.dispatched else self.stepped
         return Outcome(
             self.conversation.id,
             state,
@@ -207,6 +220,7 @@ class Conversation:
         "messages",
         "over",
         "sender",
+        "source",
         "stamp",
         "started",
         "subscriptions",
@@ -246,6 +260,7 @@ class Conversation:
         self.left = False
         self.over = False
         self.started = 0.0
+        self.source: Origin | None = None  # which source it came from, if that was one of its own
 
     @property
     def lasting(self) -> bool:

@@ -7,6 +7,7 @@ does is ``settling``'s, on top of this.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
@@ -34,10 +35,11 @@ from phloem.wire.parsing import printable
 from .conversation import Conversation, Delivery, Turn, further
 from .ledger import Ledger, Overrun, over_budget
 from .observer import Observer
+from .origin import Origin
 from .remembering import Remembering
 from .routing import Listener
-from .run_queue import RunQueue
-from .steps import ORIGINAL, Checked, Passed, Refused, Steps
+from .run_queues import RunQueues
+from .steps import ORIGINAL, Checked, Ended, Passed, Refused, Steps
 
 __all__ = ["Core", "huh_of"]
 
@@ -76,7 +78,7 @@ class Core:
         self.listeners = {listener.key: listener for listener in listeners}
         self.max_attempts = max_attempts
         self.ledger = Ledger()
-        self.queue: RunQueue[Delivery] = RunQueue(depth_first=depth_first)
+        self.queue: RunQueues[Delivery] = RunQueues(depth_first=depth_first)
         self.conversations: dict[str, Conversation] = {}
         self.ended: dict[ConversationState, int] = dict.fromkeys(ConversationState, 0)
         self._ids = ids
@@ -85,11 +87,19 @@ class Core:
         self._kept_bytes = 0
         self._turn_ended, self._conversation_ended = turn_ended, conversation_ended
         self._opened = 0
+        self.expiring: list[Delivery] = []  # with a deadline of their own, and without a timer yet
+        self.on_buried: Callable[[Turn, DeadLetter], None] | None = None  # who takes dead letters
 
     # -- beginning ------------------------------------------------------------------------
 
     def open_conversation(
-        self, sender: str, budgets: Budgets, context: Context, *, lasting: bool
+        self,
+        sender: str,
+        budgets: Budgets,
+        context: Context,
+        *,
+        lasting: bool,
+        source: Origin | None = None,
     ) -> Conversation:
         """A conversation that holds a seat from here on."""
         self._opened += 1
@@ -99,6 +109,9 @@ class Core:
         census = self.memory.census
         conversation = Conversation(self, id, sender, budgets, context, census, lasting=lasting)
         conversation.started = self.clock.monotonic()
+        conversation.source = source
+        if source is not None:
+            source.live += 1
         self.conversations[id] = conversation
         self.observer.conversation_started(conversation)
         return conversation
@@ -117,6 +130,10 @@ class Core:
                 turn.fault(Cause("rejected", f"{item.tag} was refused: {huh.found}, expected {huh.expected}"))
                 key = "" if item.listener is None else item.listener.key
                 self.ledger.refuse(turn, Ending.REJECTED, key=key)
+            elif isinstance(item, Ended):
+                if item.error is not None:
+                    turn.fault(item.cause)
+                self.end(turn, item, turn.conversation.sender, None)
         deliveries: list[Delivery] = []
         for item in passed:
             thread = turn.conversation.first_thread(turn, item.listener)
@@ -150,6 +167,10 @@ class Core:
         delivery.tells = tells
         if cause is not None:
             delivery.cause_id = cause.id
+        if item.carried is not None:
+            delivery.carried = item.carried
+            if item.carried.expires != math.inf:
+                self.expiring.append(delivery)
         self.ledger.open(delivery)
         if turn.conversation.todos is not None or self.memory.refuses:
             self.memory.accepted(delivery)
@@ -189,6 +210,17 @@ class Core:
         letter = DeadLetter(message_id, turn.conversation.id, sender, to, cause.reason, cause, xml)
         turn.buried(letter)
         self.observer.buried(letter, cause_id)
+        if self.on_buried is not None:
+            self.on_buried(turn, letter)
+
+    def end(self, turn: Turn, item: Ended, sender: str, sent_by: Delivery | None) -> None:
+        """Book what a user's step has ended before it was sent, with its dead letter."""
+        turn.stepped = turn.stepped or item.cause
+        if not item.outbound:
+            key = sender if item.listener is None and sent_by is not None else item.to
+            self.ledger.refuse(turn, item.ending, item.cause, key=key if key in self.listeners else "")
+        id, cause_id = turn.conversation.next_id(), None if sent_by is None else sent_by.id
+        self.bury(turn, id, sender, item.to, item.cause, item.text, cause_id=cause_id)
 
     # -- ending ---------------------------------------------------------------------------
 
@@ -304,6 +336,9 @@ class Core:
         del self.conversations[conversation.id]
         self.memory.over(conversation)
         self.ended[outcome.state] += 1
+        if conversation.source is not None:
+            conversation.source.live -= 1
+            conversation.source.ended[outcome.state] += 1
         self.observer.conversation_ended(conversation, outcome)
         self._conversation_ended(conversation)
 

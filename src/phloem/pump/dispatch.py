@@ -7,6 +7,7 @@ verdict means for the books is ``settling``'s. Called by the pump's carriers onl
 from __future__ import annotations
 
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from typing import Any, Final, final
 
 import trio
@@ -15,8 +16,11 @@ from phloem.guarding import Raised, guarded, said
 from phloem.messages import Faults, HandlerMetadata
 
 from .conversation import Delivery
+from .egress import envelope_of
+from .flow import Flow
 from .observer import Observer
 from .remembering import Remembering
+from .stages import StepRaised
 
 __all__ = [
     "OVERRAN",
@@ -75,11 +79,16 @@ def context_for(delivery: Delivery) -> Context:
 
 
 async def enter(
-    delivery: Delivery, memory: Remembering, observer: Observer, faults: Faults | None = None
+    delivery: Delivery,
+    memory: Remembering,
+    observer: Observer,
+    faults: Faults | None = None,
+    flow: Flow | None = None,
 ) -> Any:
     """The handler's result, or ``Raised``. Cancelled goes on, also before the handler is entered.
 
     ``faults`` stand between the pump and handlers that users wrote: phloem's own do not fail.
+    ``flow``: what users have put around dispatches.
     """
     await trio.lowlevel.checkpoint_if_cancelled()
     nudge = memory.entering(delivery)
@@ -97,9 +106,15 @@ async def enter(
         delivery.conversation.id,
         delivery.attempt,
     )
+    payload = envelope_of(delivery) if listener.egress else delivery.payload
+    if flow is not None and not listener.private:
+        if faults is None or listener.service:
+            return await flow.dispatch(delivery, partial(listener.handler, payload, metadata))
+        visit = partial(faults.visit, "handler", listener.key, listener.handler, payload, metadata)
+        return await flow.dispatch(delivery, visit)
     if faults is None or listener.service or listener.private:
-        return await guarded(listener.handler, delivery.payload, metadata)
-    return await guarded(faults.visit, "handler", listener.key, listener.handler, delivery.payload, metadata)
+        return await guarded(listener.handler, payload, metadata)
+    return await guarded(faults.visit, "handler", listener.key, listener.handler, payload, metadata)
 
 
 def why(verdict: Raised | _Overran, delivery: Delivery, timeout: float) -> tuple[str, str | None]:
@@ -107,6 +122,8 @@ def why(verdict: Raised | _Overran, delivery: Delivery, timeout: float) -> tuple
     key = delivery.listener.key
     if isinstance(verdict, _Overran):
         return f"{key} overran its deadline of {timeout:g} s", None
+    if isinstance(verdict.error, StepRaised):
+        return str(verdict.error), type(verdict.error.__cause__).__name__
     name = type(verdict.error).__name__
     text = " ".join(said(verdict.error).split())[:500]
     return f"{key} raised {name}: {text}" if text else f"{key} raised {name}", name

@@ -7,7 +7,7 @@ by the organism's front door only.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import fields
 from functools import partial
 from math import isnan
@@ -22,26 +22,26 @@ from phloem.errors import (
     ConfigurationFault,
     ConversationFailed,
     InternalError,
-    InvalidMessage,
     MessageRejected,
     NoResponse,
     OrganismClosed,
     SenderRefused,
     WouldDeadlock,
 )
-from phloem.guarding import Raised, attempted
 from phloem.messages import SYSTEM, Cause, ConversationState, Outcome
-from phloem.wire.parsing import first_bad_char, printable, quoted
+from phloem.wire.parsing import first_bad_char, quoted
 
 from .conversation import Conversation, Turn
 from .dispatch import callers_context, current_dispatch
+from .examining import Examine
 from .intake import closed
+from .origin import Origin
 from .pump import Pump
-from .steps import ORIGINAL, Checked, Passed, Refused
+from .steps import Checked, Passed
 
-__all__ = ["Door", "Examine"]
+__all__ = ["Door"]
 
-Examine = Callable[[], Awaitable[list[Checked]]]
+NEVER_LATE: Final = nullcontext()
 ASK_CANCELLED: Final = Cause("killed", "the ask was cancelled")
 
 
@@ -92,10 +92,10 @@ class Door:
         """True within a dispatch of this organism: nothing may wait for another one there."""
         return current_dispatch(self._core) is not None
 
-    async def take_seat(self, sender: str) -> None:
+    async def take_seat(self, sender: str, origin: Origin | None = None) -> None:
         """A seat, waited for unless that could deadlock. Checkpoint."""
         tell = partial(self._pump.observer.waiting, sender)
-        await self._pump.intake.take_seat(may_wait=not self.inside, tell=tell)
+        await self._pump.intake.take_seat(may_wait=not self.inside, tell=tell, origin=origin)
 
     async def enter(
         self, examine: Examine, sender: str, budgets: Budgets | None, conversation: Conversation | None
@@ -103,27 +103,21 @@ class Door:
         """Into the books, in the sync stretch after the last await. MessageRejected: nothing went on."""
         core, intake = self._core, self._pump.intake
         limits = self.budgets(budgets)
+        flow = self._pump.flow
         if conversation is None:
             self.check_sender(sender)
-            await self.take_seat(sender)
-            seated = False
-            try:
-                checked = await examine()
-                if intake.crowded:  # a long document took its time; others stood in line before
-                    tell = partial(self._pump.observer.waiting, sender)
-                    await intake.room(may_wait=not self.inside, tell=tell)
-                if intake.closed:
-                    await closed()
-                seated = True
-            finally:
-                if not seated:
-                    intake.give_back()
+        if flow is not None:
+            examine.arrived = await flow.arrive(examine.incoming(sender))
+        if conversation is None:
+            with NEVER_LATE if flow is None else examine.in_time():
+                checked = await self._seated(examine, sender)
             context = callers_context()
-            found = core.open_conversation(sender, limits, context, lasting=False)
+            found = core.open_conversation(sender, limits, context, lasting=False, source=examine.origin)
             turn = found.open_turn(None)
         else:
             await trio.lowlevel.checkpoint()
-            checked = await examine()
+            with NEVER_LATE if flow is None else examine.in_time():
+                checked = await examine()
             if intake.closed:
                 await closed()
             self._refuse_ended(conversation)
@@ -134,6 +128,28 @@ class Door:
         if turn.outcome is not None and turn.outcome.state is ConversationState.REJECTED:
             raise MessageRejected(turn.outcome.rejections[0], turn.outcome)
         return turn
+
+    async def _seated(self, examine: Examine, sender: str) -> list[Checked]:
+        """What came of it, and a seat to go with it; no seat if it is left by an error."""
+        intake, flow, origin = self._pump.intake, self._pump.flow, examine.origin
+        if flow is None:
+            await self.take_seat(sender, origin)
+        else:
+            async with flow.limited("admit"):
+                await self.take_seat(sender, origin)
+        seated = False
+        try:
+            checked = await examine()
+            if intake.crowded:  # a long document took its time; others stood in line before
+                tell = partial(self._pump.observer.waiting, sender)
+                await intake.room(may_wait=not self.inside, tell=tell, origin=origin)
+            if intake.refuses(origin):
+                await closed(origin)
+            seated = True
+        finally:
+            if not seated:
+                intake.give_back()
+        return checked
 
     async def boot(self, payload: Any, to: str) -> None:
         """Send the run's first message, from ``system`` to a listener that nobody else may address.
@@ -154,38 +170,13 @@ class Door:
         if outcome.state is not ConversationState.COMPLETED:
             raise InternalError(f"the first message of the run ended {outcome.state}: {outcome.cause}")
 
-    def payload(self, payload: Any, to: str | None) -> Examine:
+    def payload(self, payload: Any, to: str | None, origin: Origin | None = None) -> Examine:
         """Steps 6 and 7 for an object. A class that is no payload is the caller's fault: ContractError."""
+        return Examine(self._pump, "", None, payload, to, self.inside, origin)
 
-        async def examine() -> list[Checked]:  # noqa: ASYNC124 - what documents need, and this does not
-            try:
-                return self._core.steps.from_payload(payload, to, None)
-            except InvalidMessage as invalid:
-                tag, shown = type(payload).__name__, attempted(repr, payload)  # its class's own code
-                text = tag if isinstance(shown, Raised) else printable(shown, ORIGINAL)
-                return [Refused(invalid.faults, text, tag=tag, to=to)]
-
-        return examine
-
-    def document(self, xml: bytes | str, sender: str) -> Examine:
+    def document(self, xml: bytes | str, sender: str, origin: Origin | None = None) -> Examine:
         """Steps 2 to 7 for a stranger's bytes."""
-
-        async def examine() -> list[Checked]:
-            steps, observer = self._core.steps, self._pump.observer
-            try:
-                root, mends = await self._pump.intake.read(xml, may_wait=not self.inside)
-                if mends:
-                    observer.mended(sender, mends)
-                claims, to, payloads = steps.open_document(root)
-            except InvalidMessage as invalid:
-                text = xml if isinstance(xml, str) else xml[: 4 * ORIGINAL].decode("utf-8", "replace")
-                return [Refused(invalid.faults, text[:ORIGINAL], tag="the document")]
-            for claim in claims:
-                if claim != sender:
-                    observer.claim_ignored(sender, claim)
-            return [checked for element in payloads for checked in steps.from_element(element, to, None)]
-
-        return examine
+        return Examine(self._pump, sender, xml, None, None, self.inside, origin)
 
     async def outcome(self, turn: Turn) -> Outcome:
         """The turn's outcome, once it has one. Checkpoint. Cancelled means: only the waiting ended."""

@@ -1,10 +1,10 @@
 """Where strangers come in: they wait for a seat, and for a thread if their document is long.
 
-Decides who may enter and when. One seat per live conversation, handed out through a memory
-channel, and none while too many threads live; a long document is parsed aside in a worker
-thread, and holds a pipeline slot while it is. Replies never wait here. Books nothing: a message
-is accepted by the sync stretch that follows the last await in here. The organism's front door
-and the pump call it.
+Decides who may enter and when. One seat per live conversation, and none while too many threads
+live; a long document is parsed aside in a worker thread, and holds a pipeline slot while it is.
+Wherever they wait the sources take turns, and urgent ones go first. Replies never wait here. Books
+nothing: a message is accepted by the sync stretch that follows the last await in here. The
+organism's front door and the pump call it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from phloem.messages import Faults
 from phloem.wire.parsing import Element
 from phloem.wire.repair import Mend
 
+from .fair_line import FairGate, FairLine
+from .origin import Origin
 from .slots import Slots
 from .steps import Steps
 
@@ -38,9 +40,11 @@ NO_SEAT: Final = (
 )
 
 
-async def closed() -> NoReturn:
+async def closed(origin: Origin | None = None) -> NoReturn:
     """Raise OrganismClosed; or ``Cancelled`` where that is why it closed: nobody is left to be told then."""
     await trio.lowlevel.checkpoint_if_cancelled()
+    if origin is not None and origin.closed:
+        raise OrganismClosed(f"the source {origin.name!r} has been closed and takes no more messages")
     raise OrganismClosed("the organism takes no more messages")
 
 
@@ -61,31 +65,35 @@ class Intake:
     ) -> None:
         self._steps, self._slots, self._faults = steps, slots, faults
         self._long, self._most = limits.thread_parse_bytes, limits.max_bytes
-        self._put_seat, self._seats = trio.open_memory_channel[None](seats)
-        for _ in range(seats):
-            self._put_seat.send_nowait(None)
-        self._give_slot, self._slot = trio.open_memory_channel[object](0)
+        self.free_seats = seats  # seats nobody holds; while there are some nobody waits for one
+        self._seats = FairLine[None]()
+        self._aside = FairLine[object]()  # documents that wait for a slot
         self._freed, self._census = freed, census
-        self._gate = trio.Lock()  # whoever has a seat and waits for threads to end; first come, first served
+        self._gate = FairGate()  # whoever has a seat and waits for threads to end
+        self._urgent_gate = FairGate()  # the same for urgent sources: whoever stands here goes before
         self._thinned = trio.Event()
         self._at_the_gate = 0
         self.parsing = 0  # long documents that hold a slot
         self._readers = 0  # documents that wait for one
         self._quiet = trio.Event()
+        self._shut = trio.Event()
         self._breathed = 0.0
         self.closed = False
-
-    @property
-    def free_seats(self) -> int:
-        """Seats nobody holds."""
-        return self._seats.statistics().current_buffer_used
 
     @property
     def waiting(self) -> int:
         """Strangers who wait for a seat, or with one for threads to end; nobody once it is closed."""
         if self.closed:  # whoever stands at the gate has been called, and may be long in coming
             return 0
-        return self._seats.statistics().tasks_waiting_receive + self._at_the_gate
+        return len(self._seats) + self._at_the_gate
+
+    def waiting_of(self, origin: Origin) -> int:
+        """How many of that source wait: for a seat, for threads to end, or for a thread to be read in."""
+        return self._seats.waiting(origin) + origin.at_the_gate + self._aside.waiting(origin)
+
+    def refuses(self, origin: Origin | None) -> bool:
+        """True once nothing of that source is taken in any more."""
+        return self.closed or (origin is not None and origin.closed)
 
     @property
     def crowded(self) -> bool:
@@ -97,7 +105,9 @@ class Intake:
         """True if a long document waits for a slot that a carrier might give up."""
         return self._readers > 0 and self.parsing < self._slots.threads.total_tokens
 
-    async def take_seat(self, *, may_wait: bool, tell: Waits | None = None) -> None:
+    async def take_seat(
+        self, *, may_wait: bool, tell: Waits | None = None, origin: Origin | None = None
+    ) -> None:
         """Hold a seat. Checkpoint. Cancelled means: no seat was taken.
 
         ``tell`` is called when it begins to wait. Raises OrganismClosed, and WouldDeadlock if there
@@ -105,47 +115,62 @@ class Intake:
         """
         try:
             if may_wait:
-                await self._sit(tell)
-                await self._room_or_give_back(tell)
-                if self.closed:  # the seat was handed over, and then the door was closed
+                await self._sit(tell, origin)
+                await self._room_or_give_back(tell, origin)
+                if self.refuses(origin):  # the seat was handed over, and then the door was closed
+                    self.give_back()
                     raise trio.ClosedResourceError
                 return
             await trio.lowlevel.checkpoint()
-            if self.crowded:
-                raise trio.WouldBlock
-            self._seats.receive_nowait()
-        except trio.WouldBlock:
-            raise WouldDeadlock(NO_SEAT) from None
+            if self.refuses(origin):
+                raise trio.ClosedResourceError
+            if self.crowded or not self.free_seats:
+                raise WouldDeadlock(NO_SEAT)
+            self.free_seats -= 1
         except trio.ClosedResourceError:
-            await closed()
+            await closed(origin)
 
-    async def _sit(self, tell: Waits | None) -> None:
-        """What ``receive`` does, and a word between its first look and its waiting."""
+    async def _sit(self, tell: Waits | None, origin: Origin | None) -> None:
+        """A free seat, or one that is handed over in turn."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        try:
-            self._seats.receive_nowait()
-        except trio.WouldBlock:
+        if self.refuses(origin):
+            raise trio.ClosedResourceError
+        if self.free_seats:
+            self.free_seats -= 1
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
             if tell is not None:
                 tell("seat", self.waiting + 1)
-            await self._seats.receive()
-        else:
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            await self._seats.wait(origin)
 
     def give_back(self) -> None:
-        """Give a seat back, to whoever waits longest."""
-        if not self.closed:
-            self._put_seat.send_nowait(None)
+        """Give a seat back, to whoever is next."""
+        if not self.closed and not self._seats.serve(None):
+            self.free_seats += 1
 
     def close(self) -> None:
         """Take nobody in any more; who waits for a seat or a thread is told so."""
         if not self.closed:
             self.closed = True
-            # Who waits is told by the end he waits at; by the other, closed first, he would hear of an end.
-            for end in (self._seats, self._put_seat, self._slot, self._give_slot):
-                end.close()
+            self._seats.close()
+            self._aside.close()
             self._thinned.set()
+            self._shut.set()
 
-    async def read(self, data: bytes | str, *, may_wait: bool) -> tuple[Element, tuple[Mend, ...]]:
+    async def shut(self) -> None:
+        """Until it is closed. Checkpoint."""
+        await self._shut.wait()
+
+    def close_source(self, origin: Origin) -> None:
+        """Take nothing of that source in any more; who waits is told so, and the others go on."""
+        origin.closed = True
+        for line in (self._seats, self._aside, self._gate, self._urgent_gate):
+            line.forget(origin)
+        self._thinned.set()
+
+    async def read(
+        self, data: bytes | str, *, may_wait: bool, origin: Origin | None = None
+    ) -> tuple[Element, tuple[Mend, ...]]:
         """The document as a tree, mended where it may be. A checkpoint only if it is long.
 
         One that is too long is refused at once, and a handler (which may not wait: it holds a slot
@@ -155,7 +180,7 @@ class Intake:
         size = len(data) if isinstance(data, bytes) or data.isascii() else 4 * len(data)
         if size < self._long or len(data) > self._most or not (may_wait or self._room()):
             return self._steps.read_bytes(data)
-        token = await self._take_slot(may_wait=may_wait)
+        token = await self._take_slot(may_wait=may_wait, origin=origin)
         if token is None:
             return self._steps.read_bytes(data)
         try:
@@ -169,36 +194,55 @@ class Intake:
             self._slots.pipelines.release_on_behalf_of(token)
             self._freed()
 
-    async def room(self, *, may_wait: bool, tell: Waits | None = None) -> None:
-        """Until fewer threads live than may; first come, first served. A checkpoint only if it waits.
+    async def room(self, *, may_wait: bool, tell: Waits | None = None, origin: Origin | None = None) -> None:
+        """Until fewer threads live than may; the sources in turn. A checkpoint only if it waits.
 
-        For whoever has a seat, which stays his. ``tell`` is called when he begins to wait. Raises
-        WouldDeadlock if he may not.
+        For whoever has a seat, which stays his; the door or his source may have closed meanwhile.
+        ``tell`` is called when he begins to wait. Raises WouldDeadlock if he may not.
         """
         if not may_wait and self.crowded:
             raise WouldDeadlock(NO_SEAT)
-        if self.closed or not may_wait or not (self._census.full or self._gate.locked()):
+        urgent = origin is not None and origin.urgent
+        gate = self._urgent_gate if urgent else self._gate
+        if self.refuses(origin) or not may_wait or not (gate.held or self._held_up(urgent)):
             return
         await trio.lowlevel.checkpoint_if_cancelled()
         if tell is not None:
             tell("threads", self.waiting + 1)
         self._at_the_gate += 1
+        if origin is not None:
+            origin.at_the_gate += 1
+        self._census.thinned = self._look_again
         try:
-            async with self._gate:
-                while self._census.full and not self.closed:
-                    self._thinned = trio.Event()
-                    self._census.thinned = self._thinned.set
-                    try:
-                        await self._thinned.wait()
-                    finally:
-                        self._census.thinned = None
+            await gate.enter(origin)
+            try:
+                while self._held_up(urgent) and not self.refuses(origin):
+                    if self._thinned.is_set():
+                        self._thinned = trio.Event()
+                    await self._thinned.wait()
+            finally:
+                gate.leave()
+                self._look_again()  # for who stands in the other gate
+        except trio.ClosedResourceError:
+            return  # its source was closed while it stood in line
         finally:
             self._at_the_gate -= 1
+            if origin is not None:
+                origin.at_the_gate -= 1
+            if not self._at_the_gate:
+                self._census.thinned = None
 
-    async def _room_or_give_back(self, tell: Waits | None) -> None:
+    def _held_up(self, urgent: bool) -> bool:
+        """Whether there is no room for one more, or somebody urgent stands before him."""
+        return self._census.full or (not urgent and self._urgent_gate.held)
+
+    def _look_again(self) -> None:
+        self._thinned.set()
+
+    async def _room_or_give_back(self, tell: Waits | None, origin: Origin | None) -> None:
         found = False
         try:
-            await self.room(may_wait=True, tell=tell)
+            await self.room(may_wait=True, tell=tell, origin=origin)
             found = True
         finally:
             if not found:
@@ -215,25 +259,24 @@ class Intake:
         """Hand a free slot to the document that waits longest for one; True if there was one to serve."""
         if self.parsing:
             self.breathe()
-        if not self._readers or not self._room() or not self._slot.statistics().tasks_waiting_receive:
+        if not self._readers or not self._room() or not self._aside:
             return False
-        self._give_slot.send_nowait(self._occupy())  # to a waiting receiver, so never lost on the way
-        return True
+        return self._aside.serve(self._occupy())
 
-    async def _take_slot(self, *, may_wait: bool) -> object | None:
+    async def _take_slot(self, *, may_wait: bool, origin: Origin | None) -> object | None:
         """A slot; None if it may not be waited for, and has gone to another. Checkpoint."""
         await trio.lowlevel.checkpoint()
-        if self.closed:
-            await closed()
+        if self.refuses(origin):
+            await closed(origin)
         if self._room() and not self._readers:
             return self._occupy()
         if not may_wait:
             return None
         self._readers += 1
         try:
-            return await self._slot.receive()
+            return await self._aside.wait(origin)
         except trio.ClosedResourceError:
-            await closed()
+            await closed(origin)
         finally:
             self._readers -= 1
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol, final
 
-from phloem.messages import Cause, DeadLetter, Huh, Outcome
+from phloem.messages import Cause, DeadLetter, Fault, Huh, Outcome
 from phloem.wire.repair import Mend
 
 from .conversation import Conversation, Delivery
@@ -55,6 +55,10 @@ class Observer(Protocol):
         """A handler raised; for the traceback."""
         ...
 
+    def step_raised(self, step: str, error: BaseException) -> None:
+        """A user's step of the pipeline raised before a message was in the books; for the traceback."""
+        ...
+
     def retrying(self, delivery: Delivery, cause: Cause, delay: float) -> None:
         """An attempt failed; the next one comes after ``delay`` seconds."""
         ...
@@ -67,6 +71,14 @@ class Observer(Protocol):
         """What was repaired in a document of a stranger or in a handler's bytes (of ``sent_by``)."""
         ...
 
+    def unread(self, sender: str, fault: Fault) -> None:
+        """Something in the stream that ``sender`` attached is no message; it is in no conversation."""
+        ...
+
+    def broke(self, sender: str, error: BaseException) -> None:
+        """The stream that ``sender`` attached raised, and is not read any more."""
+        ...
+
     def waiting(self, sender: str, what: str, count: int) -> None:
         """A stranger begins to wait for a ``seat``, or with one for ``threads`` to end; one of ``count``."""
         ...
@@ -76,7 +88,7 @@ class Observer(Protocol):
         ...
 
     def held_up(self, listeners: Sequence[str]) -> None:
-        """Stopping waits for handlers of these listeners, which were cancelled and do not leave."""
+        """Stopping waits for handlers of these listeners (or sources), which were cancelled and do not leave."""
         ...
 
     def phase(self, name: str) -> None:
@@ -122,6 +134,9 @@ class LoggingObserver:
         info = (type(error), error, error.__traceback__)
         self._log.error("%s raised on %s", delivery.listener.key, delivery.id, exc_info=info)
 
+    def step_raised(self, step: str, error: BaseException) -> None:
+        self._log.error("%s raised", step, exc_info=(type(error), error, error.__traceback__))
+
     def retrying(self, delivery: Delivery, cause: Cause, delay: float) -> None:
         self._log.info("%s: attempt %d failed, the next in %.2f s", delivery.id, delivery.attempt, delay)
 
@@ -131,6 +146,13 @@ class LoggingObserver:
     def mended(self, sender: str, mends: Sequence[Mend], sent_by: Delivery | None = None) -> None:
         told = "; ".join(f"{mend.what} at {mend.path}" for mend in mends)
         self._log.info("mended in a document of %s: %s", sender, told)
+
+    def unread(self, sender: str, fault: Fault) -> None:
+        self._log.warning("no message in the stream of %s (%s): %s", sender, fault.code, fault)
+
+    def broke(self, sender: str, error: BaseException) -> None:
+        info = (type(error), error, error.__traceback__)
+        self._log.error("the stream of %s is not read any more", sender, exc_info=info)
 
     def waiting(self, sender: str, what: str, count: int) -> None:
         self._log.debug("%s: %s waits for %s, one of %d", self._organism, sender, what, count)
@@ -187,6 +209,10 @@ class Observers:
         self._first.raised(delivery, error)
         self._second.raised(delivery, error)
 
+    def step_raised(self, step: str, error: BaseException) -> None:
+        self._first.step_raised(step, error)
+        self._second.step_raised(step, error)
+
     def retrying(self, delivery: Delivery, cause: Cause, delay: float) -> None:
         self._first.retrying(delivery, cause, delay)
         self._second.retrying(delivery, cause, delay)
@@ -198,6 +224,14 @@ class Observers:
     def mended(self, sender: str, mends: Sequence[Mend], sent_by: Delivery | None = None) -> None:
         self._first.mended(sender, mends, sent_by)
         self._second.mended(sender, mends, sent_by)
+
+    def unread(self, sender: str, fault: Fault) -> None:
+        self._first.unread(sender, fault)
+        self._second.unread(sender, fault)
+
+    def broke(self, sender: str, error: BaseException) -> None:
+        self._first.broke(sender, error)
+        self._second.broke(sender, error)
 
     def waiting(self, sender: str, what: str, count: int) -> None:
         self._first.waiting(sender, what, count)

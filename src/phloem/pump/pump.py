@@ -19,12 +19,17 @@ from phloem.events import EventBus
 from phloem.guarding import holds_cancelled
 from phloem.messages import Clock, ConversationState, Ending, Faults, Ids, Random
 
+from .burying import Burying, check_branches
 from .carrying import STOPPED, Carriers
 from .conversation import Conversation, Turn
 from .core import Core
 from .dispatch import current_dispatch
+from .flow import Flow
+from .gates import Gates
 from .intake import Intake
 from .observer import Observer, Observers
+from .open_sources import OpenSources
+from .pipeline import Pipeline
 from .remembering import Remembering
 from .routing import Listener
 from .slots import Slots
@@ -48,10 +53,14 @@ class Pump:
         random: Random,
         events: EventBus,
         faults: Faults | None = None,
+        pipeline: Pipeline | None = None,
     ) -> None:
-        steps = Steps(listeners, config.wire)
+        pipeline = Pipeline.default() if pipeline is None else pipeline
+        steps = Steps(listeners, config.wire, repairs="repair" not in pipeline.removed)
         telling = Telling(events.record, config.name, lambda: self.core.ledger.report())
         self.observer = Observers(telling, observer)
+        own = not pipeline.is_default
+        self.flow = Flow(pipeline, steps, random, self.observer.step_raised) if own else None
         self.core = Core(
             listeners,
             steps,
@@ -83,13 +92,23 @@ class Pump:
             limits=config.wire,
             faults=faults,
         )
-        self.carriers = Carriers(self.core, self.slots, self.intake, random, faults)
+        self.carriers = Carriers(self.core, self.slots, self.intake, random, faults, self.flow)
+        if self.flow is not None:
+            check_branches(pipeline.placed, self.core)
+            if self.flow.branches:
+                self.core.on_buried = Burying(self.core, self.flow.branches, config.wire.max_text).buried
+        self.sources = OpenSources()
         self._halted = False
         self._stop = trio.Event()
         self._stopped = trio.Event()
         self._idle: trio.Event | None = None
         self._drain_until = math.inf
         self._draining: trio.CancelScope | None = None
+
+    def open_gates(self) -> None:
+        """From here on users' steps before ``dispatch`` say what may go: the first message is handled."""
+        if self.flow is not None and self.flow.gates:
+            self.slots.gates = Gates(self.flow.gates, self.carriers.wake_at)
 
     # -- rest --------------------------------------------------------------------------------
 
@@ -108,11 +127,11 @@ class Pump:
         await self._idle.wait()
 
     def ask_to_stop(self, grace: float) -> None:
-        """Close the intake, drain for at most ``grace`` seconds. The shortest grace asked for holds."""
+        """Close the sources, the intake, drain for at most ``grace`` seconds. The shortest grace holds."""
         if not grace >= 0:
             raise ConfigurationError([ConfigurationFault("grace", f"{grace}", "seconds, 0 or more")])
         if not self._stop.is_set():
-            self.intake.close()
+            self.sources.close(self.intake.close)
             self.observer.phase("draining")
         self._drain_until = min(self._drain_until, trio.current_time() + grace)
         if self._draining is not None:
@@ -140,6 +159,8 @@ class Pump:
                     task_status.started()
                     await self._stop.wait()
                     with trio.CancelScope(deadline=self._drain_until) as self._draining:
+                        if not self.intake.closed:  # some source still has a task that reads
+                            await self.intake.shut()
                         await self.wait_idle()
                 finally:
                     self._halt()
@@ -161,13 +182,15 @@ class Pump:
                     await self._stopped.wait()
                 if self._halted and not self._stopped.is_set():
                     running = [d for turn in self.core.live_turns() for d in turn.live if d.running]
-                    if running:
-                        self.observer.held_up(sorted({delivery.listener.key for delivery in running}))
+                    names = {delivery.listener.key for delivery in running}.union(self.sources.readers)
+                    if names:
+                        self.observer.held_up(sorted(names))
 
     def _halt(self) -> None:
         """From here on nothing starts: what waits ends, what runs is told to."""
         if not self._halted:
             self._halted, self.carriers.spawn = True, None
+            self.sources.close(self.intake.close)
             self.intake.close()
             self._stop.set()
             self.observer.phase("stopping")
@@ -214,13 +237,14 @@ async def open_pump(
     random: Random,
     events: EventBus,
     faults: Faults | None = None,
+    pipeline: Pipeline | None = None,
 ) -> AsyncIterator[Pump]:
     """A running pump. Left normally it drains for ``shutdown_grace`` seconds; left by an error it does not.
 
     An error of the body arrives as it was raised, not wrapped into a group. What happens is told to
     ``observer`` and, before it, on ``events``, which must stay open for longer.
     """
-    pump = Pump(config, listeners, observer, clock, ids, random, events, faults)
+    pump = Pump(config, listeners, observer, clock, ids, random, events, faults, pipeline)
     failed: BaseException | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pump.watch, name="phloem watch")

@@ -124,6 +124,8 @@ def statistics_of(pump: Pump, context: ContextView) -> dict[str, Any]:
             **{state.value: count for state, count in core.ended.items()},
         },
         "seats": {"free": pump.intake.free_seats, "waiting": pump.intake.waiting},
+        **({} if pump.flow is None else {"pipeline": pump.flow.counts()}),
+        "sources": {name: feed.statistics() for name, feed in pump.sources.feeds.items()},
         "queued": core.ledger.in_flight - sum(running.values()),
         "handlers_running": slots.handlers.borrowed_tokens,
         "memory": {**context.get_stats(), "todos": count_todos(core)},

@@ -25,9 +25,10 @@ class Listener:
 
     ``key`` names it in the ledger and is unique; it differs from ``name`` for broadcast
     twins only (``x``, ``x#2``). ``peers`` None: may address anyone. ``max_concurrent``
-    None: bounded by the organism's handler slots alone. A ``service`` may be addressed by
-    everyone, acts for its caller, and is content if that takes no answer; a ``private`` one
-    hears from phloem alone.
+    None: bounded by the organism's handler slots alone. One ``for_all`` may be addressed by
+    everyone, whatever their peers; a ``service`` of phloem's own acts for its caller as well,
+    and is content if that takes no answer; a ``private`` one hears from phloem alone. The handler
+    of an ``egress`` is given envelopes as bytes.
     """
 
     key: str
@@ -49,6 +50,8 @@ class Listener:
     budgets: Budgets = field(default_factory=Budgets)
     service: bool = False
     private: bool = False
+    for_all: bool = False
+    egress: bool = False
     by_tag: dict[str, Contract] = field(init=False, repr=False)
     allowed: frozenset[str] | None = field(init=False, repr=False)
 
@@ -90,7 +93,7 @@ class Routes:
         self._names: dict[str, tuple[Listener, ...]] = {}
         self._pairs: dict[tuple[str, str], tuple[Listener, ...]] = {}
         self._takers: dict[str, tuple[Listener, ...]] = {}
-        self._services = frozenset(listener.name.casefold() for listener in listeners if listener.service)
+        self._for_all = frozenset(listener.name.casefold() for listener in listeners if listener.for_all)
         self.table: dict[str, list[Listener]] = {}
         for listener in listeners:
             name = listener.name.casefold()
@@ -109,7 +112,7 @@ class Routes:
         if to is None:
             return self._by_tag(tag, allowed)
         name = to.casefold()
-        if allowed is not None and name not in allowed and name not in self._services:
+        if allowed is not None and name not in allowed and name not in self._for_all:
             return Miss(f"{quoted(to)} is not among its peers")
         found = self._pairs.get((name, tag.casefold()))
         if found is None:
@@ -120,7 +123,7 @@ class Routes:
     def _by_tag(self, tag: str, allowed: frozenset[str] | None) -> tuple[Listener, ...] | Miss:
         takers = self._takers.get(tag.casefold(), ())
         if allowed is not None:
-            takers = tuple(taker for taker in takers if taker.service or taker.name.casefold() in allowed)
+            takers = tuple(taker for taker in takers if taker.for_all or taker.name.casefold() in allowed)
         takers = tuple(taker for taker in takers if not taker.service) or takers  # a user's class comes first
         if not takers:
             return Miss(f"nobody takes {quoted(tag)}")

@@ -1,11 +1,11 @@
-"""Whose turn it is: breadth-first or depth-first, fair between conversations.
+"""Whose turn it is: breadth-first or depth-first, fair between conversations of one source.
 
 Decides which waiting delivery goes next, given which lines have room. Listeners with a
 limit of their own have a line each, so that a busy one's costs nothing to pass over; all
 others share one. Conversations take turns over all lines with room, so one that floods the
 queue delays another by at most one message; and whoever waits for a busy listener keeps its
 place there, whatever turns it has elsewhere. Pure: knows nothing of limiters, tasks or time.
-The pump alone calls it.
+``run_queues`` alone calls it, with one for each source.
 
 A thread has at most one delivery in here (or running): the rest stand in the thread's own
 line and come forward one by one as it is released.
@@ -70,6 +70,14 @@ class RunQueue(Generic[D]):
     def __len__(self) -> int:
         """How many wait here, those in their threads' lines not counted."""
         return self._waiting
+
+    def lines(self) -> tuple[Any, ...]:
+        """The keys of the lines in which something waits."""
+        return tuple(self._lines) if self._lone is None else (self._lone.line,)
+
+    def waits_in(self, line: Any) -> bool:
+        """True if something waits in that line."""
+        return line in self._lines if self._lone is None else self._lone.line is line
 
     def put(self, deliveries: Sequence[D]) -> None:
         """Take what one dispatch (or one stranger) sent, in the order it was sent."""

@@ -6,22 +6,21 @@ before what sent them is closed. Called by the pump when a dispatch has come bac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
-from typing import Any, Final, final
+from typing import Final, final
 
 from phloem.errors import ContractError, InvalidMessage
-from phloem.guarding import Raised, attempted, said
+from phloem.guarding import Raised, said
 from phloem.memory.threads import Thread
-from phloem.messages import SYSTEM, Cause, Ending, HandlerResponse, Huh, SystemError
+from phloem.messages import SYSTEM, Cause, Ending, Huh, SystemError
 from phloem.wire.parsing import printable
 
 from .conversation import Delivery
 from .core import Core
 from .ledger import over_budget
-from .replies import BadReturn, read_return
+from .planning import Plan, Planning
+from .replies import BadReturn
 from .routing import Listener
-from .steps import ORIGINAL, Checked, Passed, Refused
+from .steps import ORIGINAL, Passed, Refused
 
 __all__ = ["Settling"]
 
@@ -33,52 +32,36 @@ NOT_VALID: Final = "The listener you called could not produce a valid message."
 
 
 @final
-class _Plan:
-    """What one dispatch sends: checked, but not booked yet."""
-
-    __slots__ = ("answers", "passed", "refused", "responds", "unseen")
-
-    def __init__(self) -> None:
-        self.passed: list[Passed] = []
-        self.refused: list[Refused] = []
-        self.answers: list[Passed] = []  # for whoever injected
-        self.responds = False
-        self.unseen = 0  # answers of a service to a listener that takes none
-
-    def sort(self, items: Iterable[Checked], *, at_root: bool) -> None:
-        """Each to its own kind; ``at_root``: what passed is for whoever injected."""
-        for item in items:
-            if isinstance(item, Refused):
-                self.refused.append(item)
-            else:
-                (self.answers if at_root else self.passed).append(item)
-
-
-@final
 class Settling:
     """The verdicts of one pump's dispatches."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, core: Core, planning: Planning) -> None:
+        self._core, self._planning = core, planning
 
-    def returned(self, delivery: Delivery, value: Any) -> None:
+    def returned(self, delivery: Delivery, plan: Plan | Raised) -> None:
         """The handler returned. What it sends goes on, or the dispatch has failed."""
-        plan = attempted(self._plan, delivery, value)
         if isinstance(plan, Raised):
             self._bad_return(delivery, plan.error)
             return
+        if plan.ended and plan.responds:
+            broken = next((item for item in plan.ended if item.error is not None), None)
+            if broken is not None:  # the call cannot be answered any more
+                self.failed(delivery, broken.cause)
+                return
         if self._core.memory.refuses:
             self._refuse_what_is_too_much(delivery, plan)
         if plan.refused:
             self._refusals(delivery, plan)
             return
-        if plan.passed or plan.answers or plan.unseen:
+        if plan.passed or plan.answers or plan.unseen or plan.ended:
             delivery.thread.wrong = 0
-            takers = [item.listener for item in plan.passed]
-            count = len(takers) + plan.unseen
+            takers = [item.listener for item in plan.passed] + self._told_of_ends(delivery, plan)
+            count = len(takers) + plan.unseen + len(plan.ended)
             if count and not self._fit(delivery, takers, count, plan.responds):
                 return
             self._send(delivery, plan)
+            if plan.ended:
+                self._end(delivery, plan)
         self._handled(delivery, prune=plan.responds)
 
     def failed(self, delivery: Delivery, cause: Cause) -> None:
@@ -96,7 +79,7 @@ class Settling:
             delivery.text,
             cause_id=delivery.cause_id,
         )
-        caller = self._caller(delivery.thread)
+        caller = self._planning.caller(delivery.thread)
         if caller is None or self._fit(delivery, [caller], 1, True, Ending.FAILED, cause):
             if caller is not None:
                 notice = SystemError("handler", NOT_HANDLED)
@@ -121,26 +104,9 @@ class Settling:
         text = printable(" ".join(f"{key} {what}{said(error)}".split()), ORIGINAL)
         self.failed(delivery, Cause("handler", text, key, type(error).__name__))
 
-    # -- planning ---------------------------------------------------------------------------
+    # -- what there is no room for -----------------------------------------------------------
 
-    def _plan(self, delivery: Delivery, value: Any) -> _Plan:
-        plan = _Plan()
-        responses = read_return(value)
-        steps, sender = self._core.steps, delivery.listener
-        items: list[Checked] = []
-        if isinstance(responses, bytes):
-            told = partial(self._core.observer.mended, sender.key, sent_by=delivery)
-            items += steps.from_raw(responses, sender, told)
-        elif responses and responses[0].is_response:
-            plan.responds = True
-            items += self._answers(delivery, responses, plan)
-        else:
-            for response in responses:
-                items += steps.from_payload(response.payload, response.to, sender)
-        plan.sort(items, at_root=plan.responds and self._caller(delivery.thread) is None)
-        return plan
-
-    def _refuse_what_is_too_much(self, delivery: Delivery, plan: _Plan) -> None:
+    def _refuse_what_is_too_much(self, delivery: Delivery, plan: Plan) -> None:
         """For a memory that refuses once it is full. What a service answers always has room."""
         going = plan.passed or plan.answers
         if going and not delivery.listener.service:
@@ -150,24 +116,6 @@ class Settling:
             at_root = bool(plan.answers)
             plan.passed, plan.answers = [], []
             plan.sort(self._core.memory.admitted(conversation, going, lambda _: to, ending), at_root=at_root)
-
-    def _answers(self, delivery: Delivery, responses: list[HandlerResponse], plan: _Plan) -> list[Checked]:
-        steps, caller = self._core.steps, self._caller(delivery.thread)
-        if caller is None:
-            return [steps.to_root(response.payload, delivery.listener) for response in responses]
-        answers = [steps.to_caller(response.payload, caller) for response in responses]
-        if delivery.listener.service:  # nobody need take what a service answers
-            heard = [answer for answer in answers if not (isinstance(answer, Refused) and answer.miss)]
-            plan.unseen = len(answers) - len(heard)
-            return heard
-        return answers
-
-    def _caller(self, thread: Thread) -> Listener | None:
-        """The listener that called; None if that was a stranger."""
-        parent = thread.parent
-        if parent is None or parent.parent is None:
-            return None
-        return self._core.listeners[parent.listener]
 
     # -- booking ----------------------------------------------------------------------------
 
@@ -191,14 +139,14 @@ class Settling:
         self._core.check(delivery.turn)
         return False
 
-    def _send(self, delivery: Delivery, plan: _Plan) -> None:
+    def _send(self, delivery: Delivery, plan: Plan) -> None:
         core, turn, thread = self._core, delivery.turn, delivery.thread
         for answer in plan.answers:
             turn.payloads.append(answer.payload)
             turn.weight += len(answer.text)
             core.memory.answered(delivery, answer)
         for _ in range(plan.unseen):
-            unaware = self._caller(thread)
+            unaware = self._planning.caller(thread)
             core.ledger.refuse(turn, Ending.HANDLED, key="" if unaware is None else unaware.key)
         name = delivery.listener.name
         if plan.responds:
@@ -220,23 +168,39 @@ class Settling:
             ]
         )
 
-    def _refusals(self, delivery: Delivery, plan: _Plan) -> None:
+    def _told_of_ends(self, delivery: Delivery, plan: Plan) -> list[Listener]:
+        """Who is told that a user's step has raised: its sender, for each."""
+        return [delivery.listener for item in plan.ended if item.error is not None]
+
+    def _end(self, delivery: Delivery, plan: Plan) -> None:
+        """Messages that users' steps have ended before they were sent."""
+        core, turn, key = self._core, delivery.turn, delivery.listener.key
+        for item in plan.ended:
+            core.end(turn, item, key, delivery)
+            if item.error is not None:
+                notice = SystemError("handler", NOT_HANDLED)
+                self._notify(delivery, delivery.listener, delivery.thread, notice, turn.fault(item.cause))
+
+    def _refusals(self, delivery: Delivery, plan: Plan) -> None:
         """Something was refused: told to its sender, or, once its attempts are spent, to its caller."""
         core, turn, thread = self._core, delivery.turn, delivery.thread
         fellows = plan.passed if plan.responds else []
         going = [] if plan.responds else plan.passed
         spent = thread.wrong + 1 >= core.max_attempts
-        told = self._caller(thread) if spent else delivery.listener
+        told = self._planning.caller(thread) if spent else delivery.listener
         notices = [] if told is None else [told] * (1 if spent else len(plan.refused))
         booked = sum(not item.outbound for item in plan.refused)
-        takers = [*(item.listener for item in going), *notices]
-        if not self._fit(delivery, takers, len(takers) + len(fellows) + booked, not going):
+        takers = [*(item.listener for item in going), *notices, *self._told_of_ends(delivery, plan)]
+        count = len(takers) + len(fellows) + booked + len(plan.ended)
+        if not self._fit(delivery, takers, count, not going):
             return
         thread.wrong += 1
         left = max(core.max_attempts - thread.wrong, 0)
         plan.passed = going
         if going:
             self._send(delivery, plan)
+        if plan.ended:
+            self._end(delivery, plan)
         for fellow in fellows:
             core.ledger.refuse(turn, Ending.REJECTED, key=fellow.listener.key)
         key = delivery.listener.key
@@ -272,7 +236,7 @@ class Settling:
         text = f"{key} was wrong {thread.wrong} times in a row; last: {refused[0].tag}: {refused[0].detail}"
         fault = turn.fault(Cause("validation", text, key))
         thread.wrong = 0  # the call has ended; a lasting thread takes the next one
-        caller = self._caller(thread)
+        caller = self._planning.caller(thread)
         if caller is not None:
             self._notify(delivery, caller, thread.parent, SystemError("validation", NOT_VALID), fault)
         self._handled(delivery, prune=True)

@@ -12,6 +12,7 @@ from typing import final
 
 import trio
 
+from .gates import Gates
 from .routing import Listener
 
 __all__ = ["Slots"]
@@ -26,6 +27,7 @@ class Slots:
     """
 
     def __init__(self, listeners: Sequence[Listener], *, handlers: int, pipelines: int, threads: int) -> None:
+        self.gates: Gates | None = None  # of users' steps, once the organism is open
         self._most_handlers = handlers
         self.handlers = trio.CapacityLimiter(handlers)
         self.pipelines = trio.CapacityLimiter(pipelines)
@@ -43,6 +45,8 @@ class Slots:
 
     def room_for(self, line: Listener | None) -> bool:
         """True if that listener has a token left; None stands for all that have no limit."""
+        if self.gates is not None and not self.gates.open():
+            return False
         return line is None or self._listeners[line].available_tokens > 0
 
     def enter(self, borrower: object) -> None:
@@ -57,12 +61,16 @@ class Slots:
 
     def take(self, listener: Listener, borrower: object) -> None:
         """The listener's token, after ``room_for`` said yes in the same sync stretch."""
+        if self.gates is not None:
+            self.gates.enter()
         limiter = self._listeners.get(listener)
         if limiter is not None:
             limiter.acquire_on_behalf_of_nowait(borrower)
 
     def give_back(self, listener: Listener, borrower: object) -> None:
         """The listener's token again."""
+        if self.gates is not None:
+            self.gates.leave()
         limiter = self._listeners.get(listener)
         if limiter is not None:
             limiter.release_on_behalf_of(borrower)

@@ -21,7 +21,7 @@ from phloem.config import WireLimits
 from phloem.contract import Contract, contract_of, encode
 from phloem.errors import InvalidMessage
 from phloem.guarding import Raised, attempted
-from phloem.messages import Fault, HuhCode, folded
+from phloem.messages import Cause, Ending, Fault, HuhCode, folded
 from phloem.wire.envelope import NAMESPACE, EnvelopeReader, is_envelope
 from phloem.wire.parsing import Element, Parser, canonical, printable
 from phloem.wire.repair import Mend, Shape, read_document
@@ -29,19 +29,40 @@ from phloem.wire.text import QUOTE_MOST
 
 from .routing import Listener, Miss, Routes
 
-__all__ = ["Checked", "Passed", "Refused", "Steps"]
+__all__ = [
+    "Carried",
+    "Checked",
+    "Ended",
+    "Passed",
+    "Refused",
+    "Steps",
+    "missed",
+    "refused_document",
+    "refused_object",
+]
 
 ORIGINAL: Final = 2_000  # characters of a refused message that its sender is shown
+
+
+@final
+class Carried:
+    """What users' steps gave a message to carry: their notes, and until when it may take (Trio's clock)."""
+
+    __slots__ = ("expires", "notes")
+
+    def __init__(self, notes: dict[str, Any], expires: float) -> None:
+        self.notes, self.expires = notes, expires
 
 
 @final
 class Passed:
     """A payload that one listener may have: decoded afresh for it."""
 
-    __slots__ = ("contract", "listener", "payload", "text")
+    __slots__ = ("carried", "contract", "listener", "payload", "text")
 
     def __init__(self, listener: Listener, contract: Contract, payload: Any, text: str) -> None:
         self.listener, self.contract, self.payload, self.text = listener, contract, payload, text
+        self.carried: Carried | None = None
 
 
 @final
@@ -66,15 +87,37 @@ class Refused:
         self.miss, self.detail = detail is not None, detail or str(folded(faults))
 
 
-Checked = Passed | Refused
+@final
+class Ended:
+    """A message that a user's step has ended: dropped (``ABANDONED``), or the step raised (``FAILED``)."""
+
+    __slots__ = ("cause", "ending", "error", "listener", "outbound", "text", "to")
+
+    def __init__(
+        self,
+        ending: Ending,
+        cause: Cause,
+        text: str,
+        *,
+        to: str = "",
+        listener: Listener | None = None,
+        error: BaseException | None = None,
+        outbound: bool = False,
+    ) -> None:
+        self.ending, self.cause, self.text, self.to = ending, cause, text, cut(to)
+        self.listener, self.error, self.outbound = listener, error, outbound
+
+
+Checked = Passed | Refused | Ended
 
 
 @final
 class Steps:
     """One organism's steps 2 to 7, with the parser, the routes and the contracts they need."""
 
-    def __init__(self, listeners: Sequence[Listener], limits: WireLimits) -> None:
+    def __init__(self, listeners: Sequence[Listener], limits: WireLimits, *, repairs: bool = True) -> None:
         self.routes = Routes(listeners)
+        self.repairs = repairs
         self._parser = Parser(limits)
         self._envelopes = EnvelopeReader()
         self._shapes = _Shapes(listeners)
@@ -86,8 +129,14 @@ class Steps:
 
     def read_bytes(self, data: bytes | str) -> tuple[Element, tuple[Mend, ...]]:
         """Step 2. Raises InvalidMessage. The one step that may run in a worker thread."""
+        if not self.repairs:
+            return self.read_strictly(data), ()
         mended = read_document(self._parser, data, self._shapes)
         return mended.root, mended.mends
+
+    def read_strictly(self, data: bytes | str) -> Element:
+        """Step 2 without its repair. Raises InvalidMessage."""
+        return self._parser.parse(data)
 
     def open_document(self, root: Element) -> tuple[tuple[str, ...], str | None, tuple[Element, ...]]:
         """Steps 3 and 4: (what it claims of ``from`` and ``thread``, to, payloads). Raises InvalidMessage.
@@ -107,12 +156,12 @@ class Steps:
 
     def from_payload(self, payload: object, to: str | None, sender: Listener | None) -> list[Checked]:
         """Steps 6 and 7 for an object. Raises ContractError, and InvalidMessage if it does not encode."""
-        text, element = self._written(payload)
+        text, element = self.written(payload)
         tag = str(element.tag)
         found = self.routes.find(tag, to, sender)
         if isinstance(found, Miss):
-            return [_missed(tag, to, text, found)]
-        return [self._read(listener, tag, text, element) for listener in found]
+            return [missed(tag, to, text, found)]
+        return [self.read(listener, tag, text, element) for listener in found]
 
     def from_element(self, element: Element, to: str | None, sender: Listener | None) -> list[Checked]:
         """Steps 6 and 7 for an element that somebody wrote."""
@@ -123,15 +172,15 @@ class Steps:
             return [Refused(invalid.faults, f"<{tag}>", tag=tag, to=to)]
         found = self.routes.find(tag, to, sender)
         if isinstance(found, Miss):
-            return [_missed(tag, to, text, found)]
-        return [self._read(listener, tag, text, element) for listener in found]
+            return [missed(tag, to, text, found)]
+        return [self.read(listener, tag, text, element) for listener in found]
 
     def from_raw(
         self, data: bytes, sender: Listener, mended: Callable[[Sequence[Mend]], None]
     ) -> Iterator[Checked]:
         """Steps 2 to 7 for a handler's bytes: payloads and envelopes side by side, or one to mend."""
         try:
-            roots = self._roots(data, sender, mended)
+            roots = self.roots(data, sender, mended)
         except InvalidMessage as invalid:
             yield Refused(invalid.faults, printable(data, ORIGINAL), tag="(unread)")
             return
@@ -146,18 +195,24 @@ class Steps:
 
     def to_caller(self, payload: object, caller: Listener) -> Checked:
         """A respond: encoded, and read by its caller's contract. Raises as from_payload."""
-        text, element = self._written(payload)
-        tag = str(element.tag)
+        text, element = self.written(payload)
+        return self.to_caller_as(str(element.tag), text, element, caller)
+
+    def to_caller_as(self, tag: str, text: str, element: Element, caller: Listener) -> Checked:
+        """The same for one that is encoded."""
         if tag.casefold() not in caller.by_tag:
-            return _missed(tag, None, text, Miss(f"the caller {caller.key!r} does not take {tag}"))
-        return self._read(caller, tag, text, element)
+            return missed(tag, None, text, Miss(f"the caller {caller.key!r} does not take {tag}"))
+        return self.read(caller, tag, text, element)
 
     def to_root(self, payload: object, responder: Listener) -> Checked:
         """A respond at the root: read by what its listener declares, or its own. Raises as from_payload."""
-        text, element = self._written(payload)
-        tag = str(element.tag)
+        text, element = self.written(payload)
+        return self.to_root_as(type(payload), str(element.tag), text, element, responder)
+
+    def to_root_as(self, kind: type, tag: str, text: str, element: Element, responder: Listener) -> Checked:
+        """The same for one that is encoded; ``kind`` is its class."""
         if responder.responds_with is None:
-            contract = self._contracts.get(type(payload)) or contract_of(type(payload))
+            contract = self._contracts.get(kind) or contract_of(kind)
         else:
             agreed = {own.tag.casefold(): own for own in responder.responds_with}.get(tag.casefold())
             if agreed is None:
@@ -174,33 +229,61 @@ class Steps:
         """A fresh payload from a text that has passed before, for a retry."""
         return contract.read(self._parser.parse_own(text))
 
-    def _written(self, payload: object) -> tuple[str, Element]:
+    def element_of(self, text: str) -> Element:
+        """A text of our own as a tree."""
+        return self._parser.parse_own(text)
+
+    def written(self, payload: object) -> tuple[str, Element]:
         """A payload as the text it writes (its class may have ``to_xml`` only), and that as a tree."""
         contract = self._contracts.get(type(payload))
         text = encode(payload) if contract is None else contract.encode(payload)
         return text, self._parser.parse_own(text)
 
-    def _read(self, listener: Listener, tag: str, text: str, element: Element) -> Checked:
+    def shown(self, payload: object) -> Any:
+        """A copy for somebody to look at: whatever he does to it, the payload stays. Itself if it is none."""
+        copy = attempted(self._copied, payload)
+        return payload if isinstance(copy, Raised) else copy
+
+    def _copied(self, payload: object) -> Any:
+        contract = self._contracts.get(type(payload)) or contract_of(type(payload))
+        return payload if contract.immutable else contract.read(self.written(payload)[1])
+
+    def read(self, listener: Listener, tag: str, text: str, element: Element) -> Passed | Refused:
+        """Step 7: the payload as that listener's contract has it."""
         contract = listener.by_tag[tag.casefold()]
         payload = attempted(contract.read, element)
         if isinstance(payload, Raised):
             return Refused(_faults(payload.error, tag), text, tag=tag, listener=listener)
         return Passed(listener, contract, payload, text)
 
-    def _roots(
-        self, data: bytes, sender: Listener, mended: Callable[[Sequence[Mend]], None]
-    ) -> list[Element]:
+    def roots(self, data: bytes, sender: Listener, mended: Callable[[Sequence[Mend]], None]) -> list[Element]:
+        """Step 2 for a handler's bytes. Raises InvalidMessage."""
         limits = self._parser.limits
         try:
             limit = limits.max_model_bytes if sender.is_agent else limits.max_bytes
             return self._parser.parse_fragments(data, limit=limit)
         except InvalidMessage as invalid:
+            if not self.repairs:
+                raise
             try:
                 document = read_document(self._parser, data, self._shapes, from_model=True)
             except InvalidMessage:
                 raise invalid from None
             mended(document.mends)
             return [document.root]
+
+
+def refused_object(invalid: InvalidMessage, payload: object, to: str | None) -> Refused:
+    """An object that does not encode."""
+    tag, shown = type(payload).__name__, attempted(repr, payload)  # its class's own code
+    text = tag if isinstance(shown, Raised) else printable(shown, ORIGINAL)
+    return Refused(invalid.faults, text, tag=tag, to=to)
+
+
+def refused_document(invalid: InvalidMessage, data: bytes | str) -> Refused:
+    """A document that is none."""
+    text = data if isinstance(data, str) else data[: 4 * ORIGINAL].decode("utf-8", "replace")
+    return Refused(invalid.faults, text[:ORIGINAL], tag="the document")
 
 
 def _faults(error: BaseException, tag: str) -> Sequence[Fault]:
@@ -216,7 +299,8 @@ def cut(name: str) -> str:
     return name if len(name) <= QUOTE_MOST else f"{name[:QUOTE_MOST]}…"
 
 
-def _missed(tag: str, to: str | None, text: str, miss: Miss) -> Refused:
+def missed(tag: str, to: str | None, text: str, miss: Miss) -> Refused:
+    """Nobody takes it."""
     found = f"no way to deliver {cut(tag)}"
     fault = Fault(HuhCode.ROUTING, f"/{cut(tag)}", found, "a listener that takes it, as an address")
     return Refused([fault], text, tag=tag, to=to, detail=miss.detail)

@@ -15,11 +15,13 @@ from typing import Any, Final, final
 
 from phloem.config import MAX_NAME
 from phloem.events import EventType
+from phloem.guarding import said
 from phloem.messages import (
     Cause,
     ConversationState,
     DeadLetter,
     Ending,
+    Fault,
     Huh,
     HuhCode,
     Outcome,
@@ -44,6 +46,7 @@ class PumpEvent(StrEnum):
     MESSAGE_ABANDONED = "message_abandoned"
     RETRY_SCHEDULED = "retry_scheduled"
     DEAD_LETTER = "dead_letter"
+    SOURCE_FAILED = "source_failed"
 
 
 # Plain texts, and below data as flat tuples: rows of the history then hold nothing that the garbage
@@ -67,6 +70,7 @@ _MENDED: Final = PumpEvent.MESSAGE_MENDED.value
 _ABANDONED: Final = PumpEvent.MESSAGE_ABANDONED.value
 _RETRY: Final = PumpEvent.RETRY_SCHEDULED.value
 _BURIED: Final = PumpEvent.DEAD_LETTER.value
+_BROKE: Final = PumpEvent.SOURCE_FAILED.value
 
 
 @final
@@ -215,6 +219,9 @@ class Telling:
     def raised(self, delivery: Delivery, error: BaseException) -> None:
         """Nothing: the traceback is for the log, and what was raised is in the events that follow."""
 
+    def step_raised(self, step: str, error: BaseException) -> None:
+        """Nothing: as of what a handler raised."""
+
     def retrying(self, delivery: Delivery, cause: Cause, delay: float) -> None:
         """retry_scheduled: attempt (the one that failed), delay (seconds), reason, error."""
         error = _short(cause.text)
@@ -242,6 +249,30 @@ class Telling:
             return
         node, execution = sent_by.listener.key, sent_by.conversation.id
         self._record(_MENDED, self._stream, node, execution, data, None, sent_by.id, weight)
+
+    # -- sources --------------------------------------------------------------------------------
+
+    def unread(self, sender: str, fault: Fault) -> None:
+        """message_rejected, of what was no message in an attached stream: as of any, attempts_left 0.
+
+        In no conversation.
+        """
+        data = {
+            "sender": sender,
+            "code": fault.code,
+            "path": fault.path,
+            "found": fault.found,
+            "expected": fault.expected,
+            "attempts_left": 0,
+        }
+        weight = len(fault.path) + len(fault.found) + len(fault.expected)
+        self._record(_REJECTED, self._stream, None, None, data, weight=weight)
+
+    def broke(self, sender: str, error: BaseException) -> None:
+        """source_failed: sender, error, exception. Its node is the source."""
+        text = _short(said(error))
+        data = {"sender": sender, "error": text, "exception": type(error).__name__}
+        self._record(_BROKE, self._stream, sender, None, data, weight=len(text))
 
     # -- the organism ---------------------------------------------------------------------------
 

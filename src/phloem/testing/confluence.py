@@ -104,7 +104,7 @@ class _Book:
         """Says nothing of how a message ended."""
 
     dispatched = buried = raised = retrying = claim_ignored = mended = unseen
-    waiting = overslept = held_up = phase = unseen
+    unread = broke = waiting = overslept = held_up = step_raised = phase = unseen
 
     def records(self) -> list[Record]:
         """All messages by their causal ids, sorted: what is nearer to its stranger first."""

@@ -17,7 +17,7 @@ from typing import Any, cast, final
 
 import trio
 
-from phloem.config import Handler, ListenerConfig, OrganismConfig
+from phloem.config import AnyHandler, ListenerConfig, OrganismConfig
 from phloem.errors import ConfigurationError, ConfigurationFault, NotSimulated
 from phloem.loading import importable, load_config
 from phloem.messages import HandlerMetadata
@@ -38,13 +38,13 @@ Script = Sequence[Any]
 async def open_simulated_organism(
     config: OrganismConfig | str | os.PathLike[str],
     *,
-    handlers: Mapping[str, Handler | Script] | None = None,
+    handlers: Mapping[str, AnyHandler | Script] | None = None,
     listeners: Sequence[ListenerConfig] = (),
     observer: Observer | None = None,
 ) -> AsyncIterator[Organism]:
     """As ``open_watched_organism``, with the simulation's clock, ids, chance and faults: its seed decides.
 
-    ``handlers`` takes the place of handlers, by the keys of ``organism.listeners``: an async handler,
+    ``handlers`` takes the place of handlers, by the keys of ``organism.listeners``: a handler,
     or a list of results. Of a list each call takes the next one at a checkpoint of its own, and raises
     it if it is an exception; every block begins at its beginning. A call too many raises
     AssertionError in that handler, and once more when the block is left. A configuration that is read
@@ -130,7 +130,7 @@ class _Scripted:
 
 
 def _scripted(
-    listeners: Sequence[ListenerConfig], handlers: Mapping[str, Handler | Script]
+    listeners: Sequence[ListenerConfig], handlers: Mapping[str, AnyHandler | Script]
 ) -> tuple[list[ListenerConfig], list[_Scripted]]:
     """The listeners with their handlers replaced, and the scripts among these."""
     if not isinstance(cast("object", handlers), Mapping):
@@ -155,7 +155,7 @@ def _scripted(
                 ConfigurationFault(
                     f"handlers[{key!r}]",
                     f"a {type(given).__name__}",
-                    "an async handler, or a list of results",
+                    "a handler, or a list of results",
                 )
             )
         replaced.append(own if given is None else replace(own, handler=given))

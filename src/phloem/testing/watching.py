@@ -17,9 +17,10 @@ from typing import Any, Final, final
 
 import trio
 
-from phloem.config import Budgets, Handler, OrganismConfig
+from phloem.config import AnyHandler, Budgets, Handler, OrganismConfig
 from phloem.messages import Cause, ConversationState, Ending, HandlerMetadata, Outcome
 from phloem.organism import Organism
+from phloem.pump.calling import Around
 from phloem.pump.conversation import Conversation, Delivery
 
 from .sim.context import current_run
@@ -133,9 +134,11 @@ class Watch:
 
     # -- handlers -------------------------------------------------------------------------------
 
-    def around(self, handler: Handler) -> Handler:
-        """The same handler, seen when it comes and when it goes."""
+    def around(self, handler: AnyHandler) -> AnyHandler:
+        """The same handler, seen when it comes and when it goes. A thread that is abandoned has gone."""
+        return Around(handler, self._seen)
 
+    def _seen(self, handler: Handler) -> Handler:
         @functools.wraps(handler)
         async def watched(payload: Any, metadata: HandlerMetadata) -> Any:
             id = metadata.message_id  # now: the handler may write to its metadata
@@ -374,7 +377,8 @@ class Watch:
     def _heard(self, *_: object, **__: object) -> None:
         """Told elsewhere too, or by nothing that could be wrong."""
 
-    refused = buried = raised = claim_ignored = mended = waiting = overslept = held_up = _heard
+    refused = buried = raised = step_raised = claim_ignored = mended = unread = broke = waiting = _heard
+    overslept = held_up = _heard
 
 
 def _holds(scope: trio.CancelScope | None, until: float) -> bool:

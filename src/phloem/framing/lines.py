@@ -1,7 +1,8 @@
 """Cuts a byte stream into lines of bounded length. Pure: reads nothing, decodes nothing.
 
 Decides what a line is: it ends with LF (CR LF too), the last one may lack it, blank ones
-only count. A line over the limit becomes ``Unreadable`` and is never held. For ``source``.
+only count. A line over the limit becomes ``Unreadable`` and is never held. For
+whoever reads a stream.
 """
 
 from __future__ import annotations
@@ -40,10 +41,13 @@ class Unreadable:
 
 @final
 class LineSplitter:
-    """``feed`` chunks as they come, ``finish`` once. Holds at most one line."""
+    """``feed`` chunks as they come, ``finish`` once. Holds at most one line.
 
-    def __init__(self, max_line: int = MAX_LINE) -> None:
-        self._max_line = max_line
+    White space around a line is not its content, unless ``exact``: then only the CR of a CR LF is not.
+    """
+
+    def __init__(self, max_line: int = MAX_LINE, *, exact: bool = False) -> None:
+        self._max_line, self._exact = max_line, exact
         self._number = 0
         self._parts: list[bytes] = []  # the line so far; joined once, so a long line costs no squares
         self._held = 0
@@ -82,5 +86,6 @@ class LineSplitter:
                 f"at most {self._max_line:,}",
             )
             yield Unreadable(self._number, self._number, fault)
-        elif line := line.strip(b" \t\r"):
-            yield Piece(self._number, self._number, line)
+        elif bare := line.strip(b" \t\r"):
+            content = line.removesuffix(b"\r") if self._exact else bare
+            yield Piece(self._number, self._number, content)

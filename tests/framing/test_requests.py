@@ -8,11 +8,11 @@ from decimal import Decimal
 
 import pytest
 
-from phloem.cli.fields import FieldTable
-from phloem.cli.lines import Piece
-from phloem.cli.requests import Refused, Request, RequestReader
 from phloem.config import WireLimits
 from phloem.contract import contract_of
+from phloem.framing.fields import FieldTable
+from phloem.framing.lines import Piece
+from phloem.framing.requests import Refused, Request, RequestReader
 from phloem.wire.envelope import EnvelopeReader
 from phloem.wire.parsing import Parser
 

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phloem.cli.fields import FieldTable
-from phloem.cli.scalars import Digits
 from phloem.errors import InvalidMessage
+from phloem.framing.fields import FieldTable
+from phloem.framing.scalars import Digits
 
 UserId = NewType("UserId", int)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phloem.cli.lines import LineSplitter, Piece, Unreadable
+from phloem.framing.lines import LineSplitter, Piece, Unreadable
 from phloem.messages import HuhCode
 
 

@@ -3,7 +3,8 @@
 Decides what a line of NDJSON may say: ``id``, ``to``, ``type`` and one of ``payload``
 (fields) and ``xml`` (one bare payload). phloem's services may be addressed, but only who
 names them means them; what hears from phloem alone is nobody here. Builds envelopes, never
-pastes them; whether a payload is any good is the organism's to say. For ``batch``.
+pastes them; whether a payload is any good is the organism's to say. For
+batches and attached streams.
 """
 
 from __future__ import annotations
@@ -24,7 +25,16 @@ from .fields import FieldTable
 from .lines import Piece
 from .scalars import Digits, shown
 
-__all__ = ["NOT_JSON", "MessageId", "Refused", "Request", "RequestReader", "Taker", "within"]
+__all__ = [
+    "NOT_JSON",
+    "MessageId",
+    "Refused",
+    "Request",
+    "RequestReader",
+    "Taker",
+    "parse_object",
+    "within",
+]
 
 NOT_JSON: Final = "not-json"  # the one code of ours beside the standard ones
 _KEYS: Final = ("id", "to", "type", "payload", "xml")
@@ -80,12 +90,18 @@ class _Repeated(ValueError):
 
 @final
 class RequestReader:
-    """Knows what the listeners take. One per run."""
+    """Knows what the listeners take. One per run. ``to``: whom fields are for that name nobody."""
 
     def __init__(
-        self, listeners: Iterable[Taker], table: FieldTable, *, sender: str, limits: WireLimits
+        self,
+        listeners: Iterable[Taker],
+        table: FieldTable,
+        *,
+        sender: str,
+        limits: WireLimits,
+        to: str | None = None,
     ) -> None:
-        self._table = table
+        self._table, self._to = table, to
         self._sender = sender
         self._parser = Parser(limits)
         self._takes: dict[str, dict[str, type]] = {}  # names and tags without case, as routing compares them
@@ -110,7 +126,7 @@ class RequestReader:
         """One line of NDJSON. Never raises for what the line says."""
         name: MessageId = piece.number
         try:
-            line = _parse(piece)
+            line = parse_object(piece)
         except InvalidMessage as error:
             return Refused(name, error.faults, _original(piece))
         try:
@@ -146,11 +162,13 @@ class RequestReader:
         if xml is not None:
             if to is None:
                 return Request(name, xml=xml.encode())  # an envelope says itself where it goes
-            return Request(name, xml=self._enveloped(to, xml))
-        kind = self._class(to, line.get("type"))
+            return Request(name, xml=self.enveloped(to, xml))
+        to = self._to if to is None else to
+        kind = self.class_of(to, line.get("type"))
         return Request(name, to, self._table.read(kind, line["payload"]))
 
-    def _enveloped(self, to: str, xml: str) -> bytes:
+    def enveloped(self, to: str, xml: str) -> bytes:
+        """An envelope for ``to`` around one bare payload that it takes. Raises InvalidMessage."""
         classes = self._classes(to)
         try:
             root = self._parser.parse(xml)
@@ -168,8 +186,11 @@ class RequestReader:
             raise InvalidMessage([Fault(HuhCode.ROUTING, f"/{tag[:60]}", shown(tag), _one_of(classes))])
         return write_envelope(sender=self._sender, to=to, thread=None, payloads=[canonical(root)])
 
-    def _class(self, to: str | None, kind: str | None) -> type:
-        """Which payload class the fields are of: the listener's only one, or the named one."""
+    def class_of(self, to: str | None, kind: str | None) -> type:
+        """Which payload class the fields are of: the listener's only one, or the named one.
+
+        Raises InvalidMessage.
+        """
         classes = self._classes(to)
         if kind is None and len(classes) == 1:
             return next(iter(classes.values()))
@@ -216,7 +237,8 @@ def _one_of(classes: Mapping[str, type]) -> str:
     return "one of " + ", ".join(each.__name__ for each in list(classes.values())[:_NAMED])
 
 
-def _parse(piece: Piece) -> dict[str, Any]:
+def parse_object(piece: Piece) -> dict[str, Any]:
+    """One JSON object, its numbers as they were written. Raises InvalidMessage."""
     where = f"line {piece.line}"
     try:
         text = piece.content.decode("utf-8")

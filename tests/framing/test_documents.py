@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phloem.cli.documents import DocumentSplitter
-from phloem.cli.lines import Piece, Unreadable
+from phloem.framing.documents import DocumentSplitter
+from phloem.framing.lines import Piece, Unreadable
 
 
 def split(data: bytes, size: int = 0, *, limit: int = 100_000) -> list[Piece | Unreadable]:

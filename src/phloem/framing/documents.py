@@ -4,7 +4,8 @@ Decides where a document begins and ends, in three framings: one envelope, envel
 after the other, a root ``<messages>`` around them. Knows tags, quoted attributes, comments,
 CDATA and processing instructions, and no more: whether a document is any good is for the
 organism's parser. What belongs to no document becomes one ``Unreadable``, and the next
-``<message`` is taken up. Holds at most one document. For ``source``.
+``<message`` is taken up. Holds at most one document. For
+whoever reads a stream.
 
 Names of start and end tags are matched loosely, because the parser explains a bad document
 better than a splitter could. A document that never ends would swallow those after it: it is

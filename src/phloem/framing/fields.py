@@ -2,8 +2,8 @@
 
 Decides how each type of a dataclass's fields is read and written; what is written reads
 back as the same object. Collects every fault with its path (``payload.lines[2].amount``).
-Never validates what the contract will: sending the payload does. For ``requests`` (in) and
-``results`` (out); one table serves one run.
+Never validates what the contract will: sending the payload does. For ``requests`` and
+``texts`` (in) and the command line's results (out); one table serves one run.
 
 Where JSON alone would not tell members of a union apart, a value is written, and may be
 given, as ``{"$type": "Decimal", "$value": "5"}``; a dict whose keys a JSON object would

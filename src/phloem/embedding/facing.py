@@ -1,0 +1,169 @@
+"""What the host sees of an organism: the same names, of which each await crosses to Trio's side.
+
+Decides which classes of phloem's have something that must cross, and gives those a face; everything else
+passes through, for both sides are one thread. Holds no state of its own. Used by ``embedding`` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial, wraps
+from inspect import iscoroutinefunction, ismethod
+from typing import Any, Final, Self, final
+
+import trio
+
+from phloem.events.bus import EventBus
+from phloem.events.emitting import Committed
+from phloem.events.expecting import Expectation
+from phloem.events.scoped import ScopedBus
+from phloem.events.streams import EventStream
+from phloem.feeding.batches import BatchResults
+from phloem.organism import Organism
+from phloem.pump.conversing import Conversation
+
+from .crossing import Block, cross
+from .guests import Guest
+from .hosting import EmbeddingHost
+from .loops import checkpoint
+from .readers import read_from_host
+
+__all__ = ["FACES", "Face", "facing"]
+
+
+class Face:
+    """An object of Trio's side as the host sees it. Within a task of Trio's it is the object itself."""
+
+    __slots__ = ("_guest", "_own")
+
+    def __init__(self, guest: Guest, own: Any) -> None:
+        self._guest, self._own = guest, own
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._own, name)
+        if iscoroutinefunction(value):
+            return wraps(value)(partial(cross, self._guest, value))
+        if ismethod(value):
+            return wraps(value)(partial(_called, self._guest, value))
+        return facing(self._guest, value)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[Any]:
+        """For ``isinstance``: a program asks for an Organism on every loop alike."""
+        return type(self._own)
+
+    def __repr__(self) -> str:
+        return f"<the host's {self._own!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        return self._own == (other._own if type(other) is type(self) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._own)
+
+    def __dir__(self) -> list[str]:
+        return dir(self._own)
+
+
+@final
+class IteratorFace(Face):
+    """One that is read with ``async for``."""
+
+    __slots__ = ()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        return await cross(self._guest, self._own.__anext__)
+
+
+@final
+class StreamFace(Face):
+    """A stream of events. What waits in its buffer is taken without a crossing."""
+
+    __slots__ = ()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    async def receive(self) -> Any:
+        """As ``EventStream.receive``: cancelled means that nothing was taken, or what was is returned."""
+        if not trio.lowlevel.in_trio_task():
+            await checkpoint()  # before anything is taken
+            try:
+                return self._own.receive_nowait()
+            except trio.WouldBlock:
+                pass  # wait on Trio's side
+        return await cross(self._guest, self._own.receive)
+
+
+@final
+class ExpectationFace(Face):
+    """An event to come, awaited or disarmed."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return cross(self._guest, self._own.wait).__await__()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._own.cancel()
+
+
+@final
+class CommittedFace(Face):
+    """What an ``emit_*`` returns, to be awaited or not."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        if trio.lowlevel.in_trio_task():
+            return self._own.__await__()
+        return checkpoint().__await__()
+
+
+READS: Final = ("attach", "open_batch")  # are given something to read, which may be the host's
+
+# Every class of phloem's that a host may come to hold and that has something to await.
+FACES: Final[Mapping[type[Any], type[Face]]] = {
+    Organism: Face,
+    Conversation: Face,
+    BatchResults: IteratorFace,
+    EventBus: Face,
+    ScopedBus: Face,
+    EventStream: StreamFace,
+    Expectation: ExpectationFace,
+    Committed: CommittedFace,
+}
+
+
+def facing(guest: Guest, value: Any) -> Any:
+    """``value`` as the host is to see it: itself, if nothing of it must cross."""
+    face = FACES.get(type(value))
+    if face is not None:
+        return face(guest, value)
+    if isinstance(value, AbstractAsyncContextManager):
+        return Block(guest, value, partial(facing, guest))
+    return value
+
+
+def _called(guest: Guest, method: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """A plain method's result, as the host is to see it."""
+    if trio.lowlevel.in_trio_task():
+        return method(*args, **named)
+    if method.__name__ in READS:
+        host = EmbeddingHost(guest)
+        args = tuple(read_from_host(host, each) for each in args)
+        named = {name: read_from_host(host, each) for name, each in named.items()}
+    return facing(guest, method(*args, **named))

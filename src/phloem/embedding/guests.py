@@ -1,0 +1,253 @@
+"""The Trio guest of an event loop: one for each loop, however many organisms it carries.
+
+Decides when a guest starts (with the first organism) and ends (after the last, or when the loop's
+tasks are cancelled, or by hand when the loop is closed): a guest that outlived its loop would leave
+silence, and a thread in which no Trio run could start any more. Knows nothing of organisms or of what
+crosses. Called by ``embedding`` only, in the loop's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from contextvars import Context
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import get_ident
+from typing import Any, Final, final
+from weakref import WeakKeyDictionary
+
+import outcome
+import trio
+
+from phloem.errors import CallerError, ForeignGuest, HostGone, InternalError
+
+from .loops import (
+    Bell,
+    Loop,
+    before_close,
+    outwait,
+    redeliver,
+    running_loop,
+    signals_left_alone,
+    start_task,
+)
+
+__all__ = ["Guest", "open_guest"]
+
+ENDS: Final = "the last organism of this event loop has ended"
+LOOP_ENDS: Final = "the tasks of the event loop were cancelled"
+_log: Final = logging.getLogger("phloem")
+
+# The one state of a module in phloem. A loop's organisms share a guest, for a thread can carry only one
+# Trio run, and nothing but the loop itself is known to all who open one.
+_guests: Final[WeakKeyDictionary[Loop, Guest]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def open_guest() -> AsyncIterator[Guest]:
+    """The running loop's guest, kept until the block is left. A checkpoint of the host's.
+
+    Raises ForeignGuest for a thread with a Trio run that is not ours, CallerError where no loop runs.
+    """
+    loop = running_loop()
+    if loop is None:
+        raise CallerError(
+            "found no event loop and no Trio run around open_organism; expected asyncio, uvloop or Trio "
+            "(in a plain program: open_organism_in_thread)"
+        )
+    while (guest := _guests.get(loop)) is not None and guest.ending:
+        await guest.gone.wait()
+    if guest is None:
+        _refuse_foreign()
+        guest = Guest(loop)
+    guest.holders += 1
+    try:
+        await guest.ready.wait()
+        if guest.over.rung:
+            raise guest.why_over()
+        yield guest
+    except GeneratorExit:  # thrown away: nobody can wait here, so the keeper alone sees it end
+        guest.let_go()
+        raise
+    except BaseException:
+        await guest.leave()
+        raise
+    else:
+        await guest.leave()
+
+
+@final
+class Guest:
+    """One Trio run in one event loop's thread."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop, self._thread = loop, get_ident()
+        self.holders = 0
+        self.ending = False
+        self.ready, self.over, self.gone = Bell(loop), Bell(loop), Bell(loop)
+        self.spawn: Callable[..., None]
+        self.crossings: dict[object, Callable[[], None]] = {}  # what the host waits for, and how to say: over
+        self.host_calls: dict[object, Callable[[], None]] = {}  # what Trio waits for, and how to say: no loop
+        self._scope = trio.CancelScope()
+        self._ticks: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self.by_hand = False
+        self._why = LOOP_ENDS
+        self._failure: BaseException | None = None
+        self._context = Context()  # of no caller: the organisms of one loop need not know each other
+        begin = partial(
+            trio.lowlevel.start_guest_run,
+            self._main,
+            run_sync_soon_threadsafe=self._soon_from_anywhere,
+            run_sync_soon_not_threadsafe=self._soon,
+            done_callback=self._done,
+            host_uses_signal_set_wakeup_fd=True,  # set again by Trio, it would be taken from the host
+        )
+        with signals_left_alone():
+            self._context.run(begin)
+        self._leave_close = before_close(loop, self._closing)
+        _guests[loop] = self
+        self._keeper = start_task(loop, self._keep, self.gone.ring, name="phloem keeper")
+
+    async def _main(self) -> None:
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                self.spawn = nursery.start_soon
+                self.ready.ring()
+                await trio.sleep_forever()
+
+    # -- ticks --------------------------------------------------------------------------------------
+
+    def _soon(self, tick: Callable[[], object]) -> None:
+        self._ticks.put(tick)
+        if not self.by_hand:
+            self.loop.call_soon(self._tick, context=self._context)
+
+    def _soon_from_anywhere(self, tick: Callable[[], object]) -> None:
+        self._ticks.put(tick)
+        if not self.by_hand:
+            try:
+                self.loop.call_soon_threadsafe(self._tick, context=self._context)
+            except RuntimeError:  # closed, and not by way of its ``close``
+                _log.error("%s", self._closed_text())
+
+    def _tick(self) -> None:
+        try:
+            tick = self._ticks.get_nowait()
+        except Empty:  # done by hand already
+            return
+        tick()
+
+    # -- the end --------------------------------------------------------------------------------------
+
+    def let_go(self) -> bool:
+        """One holder fewer; True if it was the last, and the guest ends."""
+        self.holders -= 1
+        if not self.holders:
+            self._why = ENDS
+            self._end()
+        return not self.holders
+
+    async def leave(self) -> None:
+        """As ``let_go``, and wait for the end that it brings about. A cancel meanwhile comes afterwards."""
+        if self.let_go():
+            cancelled = await outwait(self.gone, lambda: None)
+            if cancelled is not None:
+                redeliver(cancelled)
+
+    def _end(self) -> None:
+        if not self.ending:
+            self.ending = True
+            self._scope.cancel(reason=self._why)
+
+    async def _keep(self) -> None:
+        cancelled = await outwait(self.over, self._end)
+        if cancelled is not None:
+            raise cancelled
+
+    def _done(self, end: outcome.Outcome[Any]) -> None:
+        """Trio calls this, once, within its last tick."""
+        self._failure = getattr(end, "error", None)
+        self.ending = True
+        self._leave_close()
+        if _guests.get(self.loop) is self:
+            del _guests[self.loop]
+        self.ready.ring()
+        self.over.ring()
+        for told in list(self.crossings.values()):
+            told()
+
+    def why_over(self) -> BaseException:
+        """What whoever waited for something of this run is to be told."""
+        failure = self._failure
+        if failure is None:
+            return HostGone(f"the organisms of this event loop were ended: {self._why}")
+        cause = failure.__cause__ if isinstance(failure, trio.TrioInternalError) else failure
+        if isinstance(cause, KeyboardInterrupt):
+            return KeyboardInterrupt()
+        error = InternalError(f"the Trio run of this event loop broke: {failure}")
+        error.__cause__ = failure
+        return error
+
+    # -- a loop that is closed around it ------------------------------------------------------------
+
+    def _closing(self, close: Callable[[], None]) -> None:
+        """In place of the loop's own ``close``: end first, by hand, since nobody else will; then say so."""
+        self._why = self._closed_text()
+        try:
+            if get_ident() == self._thread:
+                self.finish_by_hand()
+        finally:
+            close()
+        raise HostGone(self._why)
+
+    def finish_by_hand(self) -> None:
+        """Run what is left of the guest to its end, in its thread, without the loop."""
+        hooks = sys.get_asyncgen_hooks()
+        self.by_hand = True
+        self._end()
+        for told in list(self.host_calls):
+            told()
+        try:
+            while not self.over.rung:
+                self._ticks.get()()
+        finally:
+            sys.set_asyncgen_hooks(*hooks)  # Trio puts back those of the loop, which is closed
+
+    def check(self) -> Loop:
+        """The loop, if the calling code runs in it and there still is a guest. Raises HostGone, CallerError."""
+        if self.over.rung:
+            raise self.why_over()
+        if running_loop() is not self.loop:
+            raise CallerError(
+                "found an organism of another event loop; expected it to be used in the loop (and thread) "
+                "that it was opened in"
+            )
+        return self.loop
+
+    @property
+    def stranded(self) -> bool:
+        """True if it is this thread's, and its loop was closed without our notice."""
+        return self.loop.is_closed() and get_ident() == self._thread and not self.over.rung
+
+    def _closed_text(self) -> str:
+        return (
+            f"found an event loop that was closed while {self.holders} organism(s) were open in it; expected "
+            "their blocks to be left first, as asyncio.run sees to. Their work was cancelled"
+        )
+
+
+def _refuse_foreign() -> None:
+    if not trio.lowlevel.in_trio_run():
+        return
+    for guest in list(_guests.values()):
+        if guest.stranded:
+            guest.finish_by_hand()
+    if trio.lowlevel.in_trio_run():
+        raise ForeignGuest(
+            "found a Trio run in this thread that is not phloem's own (another guest, a held simulation, a task "
+            "that runs this event loop) or one of another event loop that is not closed; expected none, since "
+            "a thread carries one Trio run"
+        )

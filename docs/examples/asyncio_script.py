@@ -99,7 +99,7 @@ async def main() -> None:
             print(f"{error.huh.path}: expected {error.huh.expected}")
 
         try:
-            async with asyncio.timeout(0.1):
+            async with asyncio.timeout(0.5):
                 await organism.ask(Order("roast", 1), to="cook")
         except TimeoutError:  # the cook's sleep was cancelled, across the border between the two libraries
             print("no roast today")

@@ -53,6 +53,7 @@ __all__ = [
     "Delivered",
     "Doc",
     "Document",
+    "Ending",
     "EventBus",
     "EventBusClosed",
     "EventDropped",
@@ -68,6 +69,7 @@ __all__ = [
     "HandlerResponse",
     "History",
     "HistoryGap",
+    "Host",
     "HostGone",
     "Huh",
     "HuhCode",
@@ -82,6 +84,7 @@ __all__ = [
     "Listener",
     "ListenerConfig",
     "Livelock",
+    "LoggingObserver",
     "MemoryLimits",
     "Message",
     "MessageRejected",
@@ -92,6 +95,7 @@ __all__ = [
     "NotDeterministic",
     "NotSimulated",
     "Observer",
+    "Observers",
     "OnFull",
     "Opened",
     "Organism",
@@ -245,10 +249,12 @@ if TYPE_CHECKING:
         Clock,
         ConversationState,
         DeadLetter,
+        Ending,
         Fault,
         Faults,
         HandlerMetadata,
         HandlerResponse,
+        Host,
         Huh,
         HuhCode,
         Ids,
@@ -260,7 +266,7 @@ if TYPE_CHECKING:
     )
     from .organism import Organism
     from .primitives import Boot, TodoClosed, TodoComplete, TodoRegistered, TodoUntil
-    from .pump import Listener, Observer
+    from .pump import Listener, LoggingObserver, Observer, Observers
     from .pump.conversing import Conversation
     from .pump.items import Addressed, Document, Incoming, Message, Opened, Part, Returned
     from .pump.listening import get_event_bus
@@ -318,12 +324,13 @@ else:  # type checkers see the imports above, and so a misspelt name as an error
                 (".memory.todos", "TodoWatcher"),
                 (
                     ".messages",
-                    "AbandonedMessage Cause Clock ConversationState DeadLetter Fault Faults HandlerMetadata "
-                    "HandlerResponse Huh HuhCode Ids Outcome Random Receipt ShutdownReport SystemError",
+                    "AbandonedMessage Cause Clock ConversationState DeadLetter Ending Fault Faults "
+                    "HandlerMetadata HandlerResponse Host Huh HuhCode Ids Outcome Random Receipt "
+                    "ShutdownReport SystemError",
                 ),
                 (".organism", "Organism"),
                 (".primitives", "Boot TodoClosed TodoComplete TodoRegistered TodoUntil"),
-                (".pump", "Listener Observer"),
+                (".pump", "Listener LoggingObserver Observer Observers"),
                 (".pump.conversing", "Conversation"),
                 (".pump.items", "Addressed Document Incoming Message Opened Part Returned"),
                 (".pump.listening", "get_event_bus"),

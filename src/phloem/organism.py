@@ -21,6 +21,7 @@ import trio
 from phloem.config import DEFAULT_BUDGETS, Budgets, ListenerConfig, OrganismConfig
 from phloem.errors import OutcomeForgotten
 from phloem.events import EventBus, open_event_bus
+from phloem.feeding.attached import Attached, attach
 from phloem.feeding.batches import BatchResults, Messages, open_batch
 from phloem.loading import importable, load_config, resolve, running_listeners
 from phloem.memory.todos import TodoWatcher
@@ -43,11 +44,13 @@ from phloem.pump.conversing import Conversation
 from phloem.pump.dispatch import callers_context
 from phloem.pump.door import Door
 from phloem.pump.observer import LoggingObserver, Observer
+from phloem.pump.open_sources import Feed
 from phloem.pump.pipeline import Pipeline
 from phloem.pump.ports import SeededIds, TrioClock
 from phloem.pump.pump import Pump, open_pump
 from phloem.pump.reading import ContextView, ThreadView, statistics_of, threads_of, todos_of
 from phloem.pump.routing import Listener
+from phloem.pump.sources import Source, open_source
 from phloem.pump.telling import PumpEvent
 
 __all__ = ["Organism", "open_organism"]
@@ -162,6 +165,52 @@ class Organism:
             max_in_flight=max_in_flight,
             sender=sender,
         )
+
+    # -- sources -------------------------------------------------------------------------------
+
+    def open_source(self, name: str, *, priority: bool = False) -> AbstractAsyncContextManager[Source]:
+        """``async with organism.open_source("console") as source: await source.send(…)``.
+
+        Its messages come from ``name``. Sources take turns at seats, handlers and wherever else there is
+        a line, so that a flooding one delays another by at most one message for each source; those of
+        ``priority`` go before all others. Whoever sends without one is one source together. Once the
+        block is left nothing more is accepted; what was sent goes on. Checkpoint. Cancelled means:
+        nothing was opened. Raises OrganismClosed, and SenderRefused for a name that a sender may not
+        have or that is open.
+        """
+        return open_source(self._door, self._pump, name, priority=priority)
+
+    def attach(
+        self, stream: Any, *, sender: str, framing: str = "xml", to: str | None = None, priority: bool = False
+    ) -> Attached:
+        """Read messages from a stream of bytes, as a source named ``sender``, until it ends or is closed.
+
+        ``stream``: a byte stream of Trio or anyio, an async iterable of bytes, a binary file (async or
+        not; a process's stdout is one of these) or a path. ``framing``: ``xml``, envelopes one after
+        the other; ``ndjson``, lines as in ``phloem run --batch``; ``lines``, each the text for the
+        listener ``to``. In ndjson ``to`` takes what has fields and names nobody. The next bytes are read
+        once the messages of the last are accepted. What is no message is told and counted, and reading
+        goes on; what the stream raises ends it, and is in its statistics. The stream stays its owner's:
+        only a path and an async generator are closed here. Shutdown ends reading first.
+
+        Never a checkpoint. Raises ConfigurationError for a stream, framing or ``to`` that is none;
+        else as ``open_source``.
+        """
+        return attach(
+            self._door,
+            self._pump,
+            stream,
+            sender=sender,
+            framing=framing,
+            to=to,
+            priority=priority,
+            limits=self.config.wire,
+        )
+
+    @property
+    def sources(self) -> Mapping[str, Feed]:
+        """The open sources and attached streams by name, as they come and go."""
+        return self._pump.sources.feeds
 
     # -- waiting -------------------------------------------------------------------------------
 

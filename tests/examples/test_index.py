@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+
 from support.kitchens import COMMANDS, EXAMPLES
 
 PAGE = (EXAMPLES.parent / "how-to-serve-over-http.md").read_text("utf-8")

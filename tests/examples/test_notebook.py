@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -44,13 +43,17 @@ class Kernel:
         assert self.process.stdin
         self.process.stdin.write(json.dumps({"source": source}) + "\n")
         self.process.stdin.flush()
+        assert self._told() == "begun"
 
     def answer(self) -> dict[str, Any]:
+        answer: dict[str, Any] = self._told()
+        return answer
+
+    def _told(self) -> Any:
         assert self.process.stdout
         line = self.process.stdout.readline()
         assert line, "the kernel died"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return json.loads(line)
 
     def run(self, source: str) -> dict[str, Any]:
         self.start(source)
@@ -146,5 +149,6 @@ def test_a_kernel_that_is_shut_down_with_the_sync_door_open_ends(kernel: Kernel)
 
 
 def interrupt_soon(kernel: Kernel) -> None:
-    """SIGINT a moment from now, as the stop button sends it."""
-    threading.Timer(0.5, os.kill, (kernel.process.pid, signal.SIGINT)).start()
+    """SIGINT a moment from now, as the stop button sends it; by then the roast is in the oven."""
+    time.sleep(0.5)
+    kernel.process.send_signal(signal.SIGINT)

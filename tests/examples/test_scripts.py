@@ -59,7 +59,7 @@ def test_the_asyncio_script_prints_what_its_comments_promise(words: tuple[str, .
 )
 def test_the_anyio_script_prints_the_same_on_every_backend(words: tuple[str, ...]) -> None:
     *lines, books = run(*words)
-    assert lines == ["soup after 0.0 minutes", "tea after 0.001 minutes", "no roast within 0.5 s"]
+    assert sorted(lines) == ["no roast within 0.5 s", "soup after 0.0 minutes", "tea after 0.001 minutes"]
     assert books.startswith("accepted=4, handled=3, rejected=0, undeliverable=0, failed=0, abandoned=1")
 
 
@@ -93,7 +93,7 @@ def test_ctrl_c_ends_a_script_at_once_and_as_python_does(words: tuple[str, ...],
     name = "asyncio_script" if "asyncio_script" in words[-1] else "anyio_script"
     opened = "async with open_organism(KITCHEN) as organism"
     waits = {
-        "asyncio_script": ("asyncio.timeout(0.1)", "asyncio.timeout(3600)"),
+        "asyncio_script": ("asyncio.timeout(0.5)", "asyncio.timeout(3600)"),
         "anyio_script": ('Order("roast", 90.0), 0.5)', 'Order("roast", 90.0), 3600)'),
     }
     folder = edited(EXAMPLES / f"{name}.py", tmp_path / "x", *waits[name])

@@ -78,11 +78,11 @@ ONE_OF_EACH: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     ),
     "after: decode, drop_if: app.hooks.bad": ("after", "decode", "drop_if", {"fn": "bad"}),
     "after: decode, expand: app.hooks.log": ("after", "decode", "expand", {"fn": "log"}),
-    "before: route, branch: {predicate: app.hooks.bad, to: audit}": (
+    "before: route, branch: {predicate: app.hooks.bad, to: AUDIT}": (
         "before",
         "route",
         "branch",
-        {"predicate": "bad", "to": "audit"},
+        {"predicate": "bad", "to": "AUDIT"},
     ),
     "replace: repair, by: app.hooks.log": ("replace", "repair", "by", {"by": "log"}),
     "replace: dispatch, by: app.hooks.around": ("replace", "dispatch", "by", {"by": "around"}),

@@ -229,13 +229,8 @@ async def test_more_than_max_sync_handlers_wait_and_hold_their_slots(held: Held)
 
 
 async def test_two_organisms_have_threads_of_their_own(held: Held) -> None:
-    config = one(held)
-    async with (
-        open_organism(config) as first,
-        open_organism(config) as second,
-        trio.open_nursery() as nursery,
-    ):
-        nursery.start_soon(first.ask, Ask("x"))
+    async with open_organism(one(held)) as first, open_organism(one(held)) as second:
+        await first.send(Ask("x"))
         await held.wait_entered()
         assert first.statistics()["threads"]["busy"] == 1
         assert second.statistics()["threads"]["busy"] == 0

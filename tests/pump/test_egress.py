@@ -21,6 +21,8 @@ from phloem.errors import ConversationFailed, MessageRejected
 from phloem.loading.names import listener_name_problem
 from phloem.messages import SYSTEM, ConversationState, HandlerMetadata, HandlerResponse, Huh, SystemError
 from phloem.organism import open_organism
+from phloem.pump.pipeline import Pipeline
+from phloem.pump.ready_made import transform
 from phloem.wire.envelope import NAMESPACE, EnvelopeReader
 from phloem.wire.parsing import Parser, is_xml_text
 from support.auditing import open_audited, running
@@ -174,6 +176,15 @@ async def test_a_class_that_writes_itself_leaves_as_it_was_written() -> None:
     assert data == envelope("outside", "out", metadata.thread_id, '<Reading xmlns="">7</Reading>')
 
 
+async def test_what_the_pipeline_makes_of_a_payload_is_what_leaves() -> None:
+    got: list[tuple[bytes, HandlerMetadata]] = []
+    louder = Pipeline.default().after("decode", transform(lambda payload: Note(payload.text.upper())))
+    config = OrganismConfig(listeners=[listener("out", Note, keeping(got))], egress=["out"])
+    async with open_organism(config, pipeline=louder) as organism:
+        await organism.wait(await organism.send(Note("x"), to="out"))
+    assert_same(got[0][0], "outside", "out", "X")
+
+
 # -- a listener as any other ---------------------------------------------------------------------
 async def test_what_its_contract_refuses_never_leaves() -> None:
     got: list[Any] = []
@@ -184,7 +195,8 @@ async def test_what_its_contract_refuses_never_leaves() -> None:
         with pytest.raises(MessageRejected):
             await organism.inject("<Bounded><Count>4</Count></Bounded>")
         await organism.wait(await organism.send(Bounded(3), to="out"))
-    assert [read_back(data)[3][0][0].text for data, _ in got] == ["3"]
+        await organism.wait(await organism.inject("<Bounded><Count>003</Count></Bounded>"))
+    assert [read_back(data)[3][0][0].text for data, _ in got] == ["3", "003"]  # a text is as it was sent
 
 
 async def test_others_are_given_payloads_as_ever_twins_of_one_name_alike() -> None:

@@ -60,5 +60,5 @@ def one(handler: Any, **settings: Any) -> OrganismConfig:
 
 async def until(what: Callable[[], object]) -> None:
     with trio.fail_after(LONGEST):
-        while not what():
+        while not what():  # noqa: ASYNC110 - a thread that is over sets no event here
             await trio.sleep(0.001)

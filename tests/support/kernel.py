@@ -1,9 +1,9 @@
 """A kernel for notebooks, reduced to how it runs cells: each on one loop that has long been running.
 
 As ipykernel does: a cell with ``await`` at its top level becomes a task of its own, any other runs as it
-is, in between; the value of a last line that is an expression is shown; SIGINT cancels the task of the
-running cell, or is a KeyboardInterrupt in one without, and the next cell runs. Started as a process: takes cells as lines of JSON, answers each with
-one, and ends when its input does.
+is, in between; the value of a last line that is an expression is shown. SIGINT cancels the task of the
+running cell, or is a KeyboardInterrupt in one without; the next cell runs. Started as a process: takes
+cells as lines of JSON, answers each with two, as it begins and as it ends, and ends when its input does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import json
 import signal
 import sys
 import types
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TextIO
 
 
@@ -45,7 +46,7 @@ async def run_cell(body: types.CodeType, last: types.CodeType | None, names: dic
     return value if last is not None else None
 
 
-async def answer(source: str, names: dict[str, Any]) -> dict[str, Any]:
+async def answer(source: str, names: dict[str, Any], begun: Callable[[], object]) -> dict[str, Any]:
     body, last = compiled(source)
     printed, value, error = io.StringIO(), None, None
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -56,6 +57,7 @@ async def answer(source: str, names: dict[str, Any]) -> dict[str, Any]:
                 cell = task = asyncio.ensure_future(cell)
                 loop = asyncio.get_running_loop()
                 signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(task.cancel))
+            begun()  # SIGINT is for the cell from here on
             value = await cell
         except (Exception, asyncio.CancelledError, KeyboardInterrupt) as raised:
             error = f"{type(raised).__name__}: {raised}"
@@ -71,7 +73,9 @@ async def main(cells: TextIO, answers: TextIO) -> None:
     sys.modules["__main__"] = module
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, cells.readline):
-        print(json.dumps(await answer(json.loads(line)["source"], module.__dict__)), file=answers, flush=True)
+        tell = partial(print, file=answers, flush=True)
+        ended = await answer(json.loads(line)["source"], module.__dict__, partial(tell, json.dumps("begun")))
+        tell(json.dumps(ended))
 
 
 if __name__ == "__main__":

@@ -70,9 +70,8 @@ KITCHEN: Final = OrganismConfig(
 
 # -- the app -----------------------------------------------------------------------------------
 
-PATIENCE: Final = (
-    10  # seconds. A view is never told that its client has hung up, so it needs a limit of its own
-)
+# A view is never told that its client has hung up, so it needs a limit of its own.
+PATIENCE: Final = 10  # seconds
 
 Answer = tuple[dict[str, Any], int]
 
@@ -99,8 +98,9 @@ def create_app() -> Flask:
     @app.post("/ask")
     def ask() -> Answer:
         """An order, and what the kitchen makes of it."""
+        body: Any = request.get_json(force=True, silent=True)
         try:
-            order = Order(**request.get_json(force=True, silent=True))
+            order = Order(**body)
         except TypeError:  # no JSON, or other fields; whether their values fit, phloem says
             return {"detail": 'expected JSON such as {"dish": "soup", "portions": 2}'}, 422
         return asdict(organism.ask(order, to="cook", timeout=PATIENCE)), 200

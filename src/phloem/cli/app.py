@@ -20,7 +20,10 @@ from .standard import let_go, occupied, stdout_failure
 __all__ = ["main"]
 
 _COMMANDS: Final = MappingProxyType(
-    {name: f".{name}" for name in ("demo", "init", "check", "schema", "graph", "send", "run", "console", "sim", "trace")}
+    {
+        name: f".{name}"
+        for name in ("demo", "init", "check", "schema", "graph", "send", "run", "console", "sim", "trace")
+    }
 )
 
 _EPILOG: Final = """\b

@@ -161,6 +161,7 @@ class _Sitting:
             self._signals.at_once = at_once
             async with trio.open_nursery() as beside:
                 beside.start_soon(_stop_at_signal, self._signals, session, name="wait for a signal")
+                beside.start_soon(_one_is_enough, self._signals, session, name="wait for the end")
                 await session.run()
                 beside.cancel_scope.cancel(reason="the sitting is over")
 
@@ -192,3 +193,9 @@ class _Sitting:
 async def _stop_at_signal(signals: Signals, session: Session) -> None:
     await signals.first.wait()
     session.stop()
+
+
+async def _one_is_enough(signals: Signals, session: Session) -> None:
+    """Who has asked for the end already need not press Ctrl-C twice to have it at once."""
+    await session.stopping.wait()
+    signals.ending = True

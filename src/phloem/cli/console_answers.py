@@ -67,13 +67,14 @@ def words_of(outcome: Outcome) -> Iterator[Part]:
         state = outcome.state.value.replace("_", " ")
         yield Part(harmless(f"{state}: {cause.text}" if cause is not None else state), Kind.WRONG)
     yield from _rejections(outcome.rejections, within=outcome.state is not ConversationState.REJECTED)
-    for letter in outcome.dead_letters[:TOLD]:
+    letters = [each for each in outcome.dead_letters if each.cause != cause]  # the same is not said twice
+    for letter in letters[:TOLD]:
         told = (
             f"a message from {letter.from_listener} to {letter.to_listener} ended undelivered: {letter.cause}"
         )
         yield Part(harmless(told), Kind.WRONG)
-    if len(outcome.dead_letters) > TOLD:
-        yield Part(f"and {len(outcome.dead_letters) - TOLD} more undelivered", Kind.WRONG)
+    if len(letters) > TOLD:
+        yield Part(f"and {len(letters) - TOLD} more undelivered", Kind.WRONG)
 
 
 def refused(faults: Iterable[Fault]) -> Iterator[Part]:

@@ -1,13 +1,13 @@
 """What listeners say to a person while they work: texts bit by bit, and questions.
 
 Decides which events are shown (those of listeners with ``client_facing: true``, in the console's own
-conversations), which line is whole, and who is to be answered first. ``console_session`` asks it for
-what has come before it shows how a message ended.
+conversations), and which line is whole. ``console_session`` waits for what has come before it shows how a
+message ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, final
 
@@ -68,70 +68,88 @@ class Hearing:
     def __init__(
         self,
         events: EventStream | None,
-        keys: Collection[str],
-        organism: Organism,
+        names: Mapping[str, str],
         face: Face,
         find: Callable[[str], Talk | None],
         asked: Callable[[Question], None],
     ) -> None:
-        self._events, self._keys, self._face = events, keys, face
-        self._names = {key: organism.listeners[key].name for key in keys}
+        self._events, self._names, self._face = events, names, face
         self._find, self._asked = find, asked
-        self._streams: dict[tuple[str, str], _Stream] = {}
+        self._streams: dict[tuple[str, str, str], _Stream] = {}  # by conversation, listener, dispatch
+        self._shown = 0  # events
+        self._moved = trio.Event()
 
     async def run(self) -> None:
-        """Show what comes, until cancelled. Cancelled means: nothing was lost."""
+        """Show what comes, until cancelled. Cancelled means: what was being read may not be shown."""
         if self._events is None:
             return
         async for event in self._events:
             self._take(event)
+            self._shown += isinstance(event, AgentEvent)
+            self._moved.set()
+            self._moved = trio.Event()
             await self._face.room()
 
-    def take(self) -> None:
-        """Show what has come by now. Never a checkpoint."""
-        while self._events is not None:
-            try:
-                self._take(self._events.receive_nowait())
-            except (trio.WouldBlock, trio.EndOfChannel):
-                return
+    async def catch_up(self) -> None:
+        """Until what has come by now is shown. Checkpoint. Cancelled means: only the waiting ended."""
+        await trio.lowlevel.checkpoint()
+        if (events := self._events) is None:
+            return
+        come = sum(events.statistics().values())
+        while self._shown + events.lost < come:
+            await self._moved.wait()
 
-    def finish(self, conversation: str, listener: str, *, all_of_it: bool) -> None:
-        """Show as whole what this listener (or everybody in the conversation) has begun."""
-        for place, stream in list(self._streams.items()):
-            if place[0] == conversation and (all_of_it or stream.who == listener):
-                del self._streams[place]
-                self._lines(stream, [stream.begun] if stream.begun else [])
-                self._face.tail(stream.who, "")
+    def said(self, conversation: str, listener: str, answers: Sequence[str], *, all_of_it: bool) -> set[str]:
+        """A turn is over: show its last line as whole; give back those answers that were written already.
 
-    def said(self, conversation: str, listener: str, text: str) -> bool:
-        """Whether a listener has written exactly this already."""
-        return any(
-            stream.said(text)
+        ``all_of_it``: nobody in the conversation writes any more. Else others may, and what they write is
+        told apart by its text, or taken for what was begun first.
+        """
+        found = {
+            place: stream
             for place, stream in self._streams.items()
-            if place[0] == conversation and stream.who == listener
-        )
+            if place[0] == conversation and (all_of_it or stream.who == listener)
+        }
+        written = {
+            place: text
+            for place, stream in found.items()
+            for text in answers
+            if stream.who == listener and stream.said(text)
+        }
+        for place in found if all_of_it else list(written) or list(found)[:1]:
+            self._finish_line(self._streams.pop(place))
+        return set(written.values())
 
     def _take(self, event: AgentEvent | Lagged | HistoryGap) -> None:
         if isinstance(event, Lagged):
             self._face.show(f"{counted(event.count, 'piece')} of what was said came too fast", Kind.NOTICE)
             return
-        if isinstance(event, HistoryGap) or event.node_id not in self._keys:
+        if isinstance(event, HistoryGap):
             return
-        talk = self._find(event.execution_id or "")
-        if talk is None:
+        node, talk = event.node_id or "", self._find(event.execution_id or "")
+        if talk is None or node not in self._names:
             return
-        who, place = self._names[event.node_id], (talk.conversation, event.node_id)
+        who, place = self._names[node], (talk.conversation, node, event.cause_id or "")
         if event.type == EventType.CLIENT_INPUT_REQUESTED:
-            self.finish(talk.conversation, who, all_of_it=False)
+            if place in self._streams:
+                self._finish_line(self._streams.pop(place))
             prompt = harmless(str(event.data.get("prompt", ""))).strip()
             self._face.show(prompt or "(waits for an answer)", who=f"{harmless(who)} asks")
             self._asked(Question(talk, who))
             return
         stream = self._streams.get(place)
         if stream is None:
+            for other, older in self._streams.items():
+                if other[:2] == place[:2]:  # its dispatch is over, or it would be the one to write
+                    self._finish_line(older)
             stream = self._streams[place] = _Stream(who)
         self._lines(stream, stream.feed(str(event.data.get("content", ""))))
         self._face.tail(harmless(who), harmless(stream.begun))
+
+    def _finish_line(self, stream: _Stream) -> None:
+        line, stream.begun = stream.begun, ""
+        self._lines(stream, [line] if line else [])
+        self._face.tail(harmless(stream.who), "")
 
     def _lines(self, stream: _Stream, lines: list[str]) -> None:
         for line in lines:
@@ -142,12 +160,12 @@ class Hearing:
 async def open_hearing(
     organism: Organism, face: Face, find: Callable[[str], Talk | None], asked: Callable[[Question], None]
 ) -> AsyncIterator[Hearing]:
-    """What client-facing listeners say from here on; ``find`` gives the talk of a conversation. Checkpoint."""
-    keys = facing(organism)
-    if not keys:
+    """What client-facing listeners say from here on; ``find`` gives a conversation's talk. Checkpoint."""
+    names = {key: organism.listeners[key].name for key in facing(organism)}
+    if not names:
         await trio.lowlevel.checkpoint()
-        yield Hearing(None, keys, organism, face, find, asked)
+        yield Hearing(None, names, face, find, asked)
         return
     kinds = (EventType.CLIENT_OUTPUT_DELTA, EventType.CLIENT_INPUT_REQUESTED)
     async with organism.events.open_stream(kinds, buffer=BUFFER, overflow="drop_oldest") as events:
-        yield Hearing(events, keys, organism, face, find, asked)
+        yield Hearing(events, names, face, find, asked)

@@ -15,6 +15,7 @@ from typing import Final, final
 
 __all__ = ["COMMANDS", "HELP", "Misread", "Plain", "Say", "Slash", "Turn", "completions", "read_line"]
 
+_HELP: Final = 20  # columns before what a command does
 _NAMED: Final = 20  # listeners named where one is not known; /listeners names all
 
 # What each takes, and what it does.
@@ -24,9 +25,12 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "status": ("", "what is going on: messages, conversations, who is waited for"),
         "threads": ("", "the live threads, each as its chain of listeners"),
         "todos": ("", "the open todos"),
-        "trace": ("[listener|conversation]", "a conversation's messages as a tree; else the last one's"),
+        "trace": (
+            "[WHICH]",
+            "the messages of a conversation (by its listener or id) as a tree; else of the last",
+        ),
         "full": ("", "the last answer that was cut short, whole"),
-        "kill": ("[listener|conversation]", "end a conversation; else that of the last listener"),
+        "kill": ("[WHICH]", "end a conversation (by its listener or id); else that of the last listener"),
         "help": ("", "this"),
         "quit": ("", "wait for what is unanswered (shutdown_grace at most), then end; Ctrl-D does the same"),
     }
@@ -38,8 +42,7 @@ HELP: Final = (
     "@listener <…>        send a payload as XML",
     "@listener            talk to this one from now on",
     "text                 send it to the listener talked to last, or answer the one who asks",
-    *(f"{f'/{name} {takes}'.rstrip():<20} {does}" for name, (takes, does) in COMMANDS.items() if not takes),
-    *(f"/{name} {takes}\n{'':<20} {does}" for name, (takes, does) in COMMANDS.items() if takes),
+    *(f"{f'/{name} {takes}':<{_HELP}} {does}" for name, (takes, does) in COMMANDS.items()),
 )
 
 

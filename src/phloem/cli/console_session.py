@@ -14,8 +14,7 @@ from typing import Final, final
 import trio
 
 from phloem.framing.fields import FieldTable
-from phloem.framing.requests import Refused, RequestReader
-from phloem.framing.texts import TextReader
+from phloem.framing.requests import Refused
 from phloem.messages import ConversationState, Fault, Outcome
 from phloem.organism import Organism
 
@@ -23,6 +22,7 @@ from .console_answers import Part, cut_short, in_words, refused, words_of
 from .console_commands import listener_lines, status_lines, thread_lines, todo_lines, trace_lines
 from .console_hearing import Hearing, facing, open_hearing
 from .console_lines import HELP, Misread, Plain, Say, Slash, Turn, completions, named, read_line
+from .console_requests import ConsoleTexts
 from .console_talks import Ask, Question, Talk, hold
 from .exit_codes import ExitCode, Tally
 from .shell import counted
@@ -52,11 +52,10 @@ class Session:
         taken = {name.casefold() for name in self._names}
         self._sender = next(name for name in SENDERS if name not in taken)
         self._table = FieldTable()
-        requests = RequestReader(
+        self._texts = ConsoleTexts(
             organism.listeners.values(), self._table, sender=self._sender, limits=organism.config.wire
         )
-        self._texts = TextReader(requests, self._table)
-        self._stopping = trio.Event()
+        self.stopping = trio.Event()  # set by ``stop``
         self._talks: dict[str, Talk] = {}  # by listener; one that was killed is gone from here
         self._last: str | None = None  # the listener talked to last
         self._questions: list[Question] = []
@@ -81,12 +80,12 @@ class Session:
                     await self._take_lines(hearing, talks)
                 for talk in self._talks.values():
                     talk.close()
-            hearing.take()
+            await hearing.catch_up()
             helpers.cancel_scope.cancel(reason="all is answered")
 
     def stop(self) -> None:
         """Take no more lines, and drain what is unanswered. Idempotent, never a checkpoint."""
-        self._stopping.set()
+        self.stopping.set()
 
     def complete(self, before: str) -> list[str]:
         """What the text before the cursor may become."""
@@ -120,7 +119,7 @@ class Session:
             case Misread():
                 self._wrong(understood.text, ExitCode.USAGE if understood.command else ExitCode.UNDELIVERED)
             case Slash():
-                self._command(understood.name, understood.argument, hearing, talks)
+                self._command(understood.name, understood.argument, talks)
             case Turn(listener):
                 self._last = listener
                 if self._face.in_full:
@@ -153,8 +152,8 @@ class Session:
         except trio.WouldBlock:
             if not self._face.in_full:
                 self._wrong(
-                    f"not sent: {counted(len(talk.unanswered), 'message')} to {harmless(talk.listener)} wait for "
-                    "an answer; /kill ends them",
+                    f"not sent: {counted(len(talk.unanswered), 'message')} to {talk.listener} wait for an "
+                    "answer; /kill ends them",
                     ExitCode.UNDELIVERED,
                 )
                 return
@@ -171,7 +170,8 @@ class Session:
         if talk is None:
             talk = self._talks[listener] = Talk(listener)
 
-            def ended(talk: Talk, ask: Ask, outcome: Outcome) -> None:
+            async def ended(talk: Talk, ask: Ask, outcome: Outcome) -> None:
+                await hearing.catch_up()
                 self._ended(hearing, talk, ask, outcome)
 
             talks.start_soon(
@@ -197,18 +197,17 @@ class Session:
 
     def _ended(self, hearing: Hearing, talk: Talk, ask: Ask, outcome: Outcome) -> None:
         """A message has its outcome: show what there is to show, and let the next line come."""
-        hearing.take()
         talk.unanswered.remove(ask)
         talk.free.release()
         self._newest = talk.conversation or self._newest
         if not talk.killed:  # what was asked for is no failure
             self.tally.add(outcome)
         said = [in_words(payload, self._table) for payload in outcome.payloads]
-        fresh = [text for text in said if not hearing.said(talk.conversation, ask.listener, text)]
-        hearing.finish(talk.conversation, ask.listener, all_of_it=not talk.unanswered)
+        written = hearing.said(talk.conversation, ask.listener, said, all_of_it=not talk.unanswered)
         who = harmless(ask.listener)
-        for text in fresh:
-            self._answer(who, text)
+        for text in said:
+            if text not in written:
+                self._answer(who, text)
         told = list(words_of(outcome))
         for part in told:
             self._show(part, who)
@@ -228,9 +227,8 @@ class Session:
 
     # -- commands --------------------------------------------------------------------------------
 
-    def _command(self, name: str, argument: str, hearing: Hearing, talks: trio.Nursery) -> None:
+    def _command(self, name: str, argument: str, talks: trio.Nursery) -> None:
         """None of them waits for the organism."""
-        hearing.take()
         organism = self._organism
         match name:
             case "listeners":
@@ -256,7 +254,7 @@ class Session:
                 self._lines(HELP)
 
     def _trace(self, argument: str) -> None:
-        found = self._conversation(argument) if argument else self._newest
+        found: str | None = self._conversation(argument) if argument else self._newest
         if found is None:
             return
         if found:
@@ -291,7 +289,7 @@ class Session:
         if listener is not None:
             talk = self._talks.get(listener)
             return "" if talk is None else talk.conversation
-        live = dict.fromkeys(each.conversation for each in self._organism.threads)
+        live: dict[str, None] = dict.fromkeys(each.conversation for each in self._organism.threads)
         known = [*live, *(() if self._newest in live or not self._newest else (self._newest,))]
         found = [each for each in known if each == asked] or [
             each for each in known if each.startswith(asked)
@@ -310,8 +308,9 @@ class Session:
         self._questions = [each for each in self._questions if each.talk is not talk]
 
     async def _drain_when_asked(self, reading: trio.CancelScope) -> None:
-        await self._stopping.wait()
+        await self.stopping.wait()
         reading.cancel(reason="the end was asked for")
+        self._face.close()
         waiting = sum(len(each.unanswered) for each in self._talks.values())
         if waiting:
             most = "" if math.isinf(self._patience) else f", {self._patience:g} s at most"

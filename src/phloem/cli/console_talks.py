@@ -7,7 +7,7 @@ nothing: ``console_session`` is told how each message ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
@@ -78,7 +78,7 @@ class Talk:
                 return
 
 
-Ended = Callable[[Talk, Ask, Outcome], None]
+Ended = Callable[[Talk, Ask, Outcome], Awaitable[None]]
 
 
 @final
@@ -93,7 +93,7 @@ class Question:
 async def hold(
     talk: Talk, organism: Organism, sender: str, ended: Ended, renewed: Callable[[Talk, Outcome], None]
 ) -> None:
-    """Hold a talk's conversation until it is closed and all is answered; ``ended`` is called for each message.
+    """Hold a talk's conversation until it is closed and all is answered; ``ended`` is told of each message.
 
     ``renewed`` is called where a conversation had ended by itself, and the message begins a new one.
     Checkpoint. Cancelled means: the conversation is killed, and nobody is told.
@@ -108,7 +108,7 @@ async def hold(
                 break
     cause = KILLED if talk.killed else CLOSED
     for each in (*(() if ask is None else (ask,)), *talk.left()):
-        ended(talk, each, Outcome(talk.conversation, ConversationState.CANCELLED, cause))
+        await ended(talk, each, Outcome(talk.conversation, ConversationState.CANCELLED, cause))
 
 
 async def _converse(
@@ -162,4 +162,4 @@ async def _turn(
     else:
         task_status.started(None)
         outcome = await organism.wait(receipt)  # nothing has come between: its turn is still live
-    ended(talk, ask, outcome)
+    await ended(talk, ask, outcome)

@@ -84,27 +84,36 @@ class CommandOutput(trio.abc.ReceiveStream):
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, command: Sequence[str], folder: str, ready: Ready, live: Callable[[trio.Process], object]
+        cls,
+        command: Sequence[str],
+        folder: str,
+        name: str,
+        ready: Ready,
+        live: Callable[[trio.Process], object],
     ) -> AsyncIterator[CommandOutput]:
-        """Start it, with no stdin and our stderr, in a group of its own: a Ctrl-C is ours to hand on.
+        """Start it in ``folder``, with no stdin and our stderr, in a group of its own: Ctrl-C comes to us.
 
         ``live`` hears of it once it runs. When the block is left the whole group is asked to end,
-        and after two seconds made to. Checkpoint. Raises OSError if it cannot be started.
+        and after two seconds made to. Checkpoint. Raises OSError, ``filename`` its ``name``, if it
+        cannot be started.
         """
         group: dict[str, Any] = {"start_new_session": True} if hasattr(os, "killpg") else {}
+        run = partial(
+            trio.run_process,
+            list(command),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            check=False,
+            deliver_cancel=_end,
+            **group,
+        )
         async with trio.open_nursery() as nursery:
-            process: trio.Process = await nursery.start(
-                partial(
-                    trio.run_process,
-                    list(command),
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    check=False,
-                    deliver_cancel=_end,
-                    **group,
-                )
-            )
+            try:
+                process: trio.Process = await nursery.start(run, name=name)
+            except OSError as error:
+                error.filename = name
+                raise
             try:
                 live(process)
                 yield cls(process, ready)

@@ -14,7 +14,7 @@ from phloem.contract import encode
 from phloem.messages import SYSTEM, Cause, Clock, ConversationState, Ending, Fault, Huh, Outcome
 from phloem.pump.conversation import Conversation, Delivery
 
-from .exit_codes import Tally
+from .exit_codes import ExitCode, Tally
 from .terminal.harmless import clipped, one_line, width_of
 
 __all__ = ["Narrator"]
@@ -52,7 +52,7 @@ class Narrator:
             ConversationState.TIMED_OUT,
             ConversationState.OUT_OF_BUDGET,
         ):
-            self._tell(conversation.sender, f"(all of {conversation.id})", "", _why(outcome.state, cause.text))
+            self._tell(conversation.sender, f"all of {conversation.id}", "", _why(outcome.state, cause.text))
 
     def dispatched(self, delivery: Delivery) -> None:
         """From its first attempt on the time runs."""
@@ -86,7 +86,8 @@ class Narrator:
         self._tell(sender, "", huh.original, _why("rejected", f"{huh.path}: {_fault(huh)}"))
 
     def unread(self, sender: str, fault: Fault) -> None:
-        """A line for what in a source was no message."""
+        """A line for what in a source was no message; for the exit code it was rejected."""
+        self.tally.codes.add(ExitCode.UNDELIVERED)
         self._tell(sender, "", "", _why("rejected", f"{fault.path}: {_fault(fault)}"))
 
     def unseen(self, *_: Any, **__: Any) -> None:
@@ -98,7 +99,7 @@ class Narrator:
     # -- lines ----------------------------------------------------------------------------------
 
     def _tell(self, sender: str, to: str, payload: str, end: str) -> None:
-        head = one_line(f"{sender[:MOST_NAME]} {ARROW} {to[:MOST_NAME]}".rstrip())
+        head = one_line(f"{sender[:MOST_NAME]} {ARROW} {to[:MOST_NAME] or '?'}")
         tail = f"  {one_line(end)}" if end else ""
         width = self._width() or PIPE_WIDTH
         room = max(LEAST, width - width_of(head) - 2 - width_of(tail))

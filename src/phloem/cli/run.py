@@ -1,7 +1,8 @@
 """``phloem run``: an organism.yaml and a batch of messages in, one accounted result per message out.
 
-Decides which files are opened, and that nothing is written before the configuration is
-known to be good. The work is ``batch``'s.
+Without a batch the organism stays up and serves its sources. Decides which files are opened, which
+options go together, and that nothing is written before the configuration is known to be good. The work
+is ``batch``'s and ``serving``'s.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ __all__ = ["command"]
 REORDER_WINDOW: Final = 1_000  # messages read ahead of the slowest: as many as have seats by default
 _STDIN: Final = ("-", "/dev/stdin")  # opened by that name, handlers could still read it
 _STDOUT: Final = ("-", "/dev/stdout")
+_OF_A_BATCH: Final = ("out", "dead_letters", "unordered", "reorder_window")
 
 
 @click.command("run")
 @click.argument("file", type=click.Path())
-@click.option("--batch", required=True, metavar="IN", help="NDJSON or XML messages; - is stdin.")
+@click.option("--batch", metavar="IN", help="NDJSON or XML messages; - is stdin.")
 @click.option(
     "--out", default="-", metavar="OUT", show_default=True, help="Where results go, as NDJSON; - is stdout."
 )
@@ -57,7 +59,7 @@ _STDOUT: Final = ("-", "/dev/stdout")
 def command(
     settings: Settings,
     file: str,
-    batch: str,
+    batch: str | None,
     out: str,
     dead_letters: str | None,
     unordered: bool,
@@ -65,7 +67,7 @@ def command(
     grace: float | None,
     allow_dead_letters: bool,
 ) -> int:
-    """Run the organism in FILE over a batch of messages.
+    """Run the organism in FILE over a batch of messages, or, without one, serve its sources.
 
     \b
     A line of the batch (an "id" of yours comes back; else the line's number):
@@ -77,7 +79,30 @@ def command(
     A line that cannot be read is a result of state "rejected". The first Ctrl-C or SIGTERM
     takes no more input and drains, the second stops at once; both write what is known of
     every message taken.
+
+    Without --batch it reads the sources that FILE declares and prints a line for each message
+    that ends, until all sources have ended, or a signal.
     """
+    settings.start_logging()
+    if batch is None:
+        _refuse_batch_options()
+        return _serve(settings, file, grace, allow_dead_letters)
+    if out in _STDOUT and dead_letters in _STDOUT:
+        raise click.UsageError("--dead-letters - needs --out FILE: both on stdout would mix")
+    end = _run_batch(settings, file, batch, out, dead_letters, not unordered, reorder_window, grace)
+    return end.exit_code(allow_dead_letters=allow_dead_letters)
+
+
+def _run_batch(
+    settings: Settings,
+    file: str,
+    batch: str,
+    out: str,
+    dead_letters: str | None,
+    ordered: bool,
+    window: int,
+    grace: float | None,
+) -> BatchEnd:
     import trio
 
     from phloem.loading import importable, load_config, unbuilt
@@ -87,9 +112,6 @@ def command(
     from .source import StreamSource
     from .writing import ResultWriter
 
-    settings.start_logging()
-    if out in _STDOUT and dead_letters in _STDOUT:
-        raise click.UsageError("--dead-letters - needs --out FILE: both on stdout would mix")
     with ExitStack() as stack:
         # From here on: a module of the organism may print as soon as it is imported.
         stdin = stack.enter_context(data_stdin()) if batch in _STDIN else None
@@ -119,13 +141,12 @@ def command(
         started = time.perf_counter()
 
         async def program() -> BatchEnd:
-            source = StreamSource(incoming)
             return await run_batch(
                 config,
-                source,
+                StreamSource(incoming),
                 writer,
-                window=reorder_window,
-                ordered=not unordered,
+                window=window,
+                ordered=ordered,
                 grace=grace,
                 watch=watch,
                 tell=tell_now,
@@ -138,7 +159,61 @@ def command(
         tell(f"phloem: {'stdin' if batch in _STDIN else batch}: {end.read_failure.strerror}")
     if end.write_failure is not None and not isinstance(end.write_failure, BrokenPipeError):
         tell(f"phloem: {names.get(end.write_failure.filename, out)}: {end.write_failure.strerror}")
+    return end
+
+
+def _serve(settings: Settings, file: str, grace: float | None, allow_dead_letters: bool) -> int:
+    import trio
+
+    from phloem.loading import importable, load_config, unbuilt
+
+    from .inputs import opened_input
+    from .serving import ServeEnd, serve
+    from .serving_summary import serve_summary
+
+    folder = os.path.dirname(os.path.abspath(file))
+    with ExitStack() as stack:
+        outgoing = stack.enter_context(data_stdout())
+        config = load_config(file)
+        for sentence in unbuilt(config):
+            settings.note(f"phloem: {sentence}")
+        if not config.sources:
+            raise click.UsageError(
+                f"{file} declares no sources, so nothing would come in (stdin is read by a source of path "
+                "'-'): add sources to it, or give --batch IN",
+                click.get_current_context(),
+            )
+        files: dict[str, int] = {}
+        for source in config.sources:
+            if source.path in _STDIN:
+                files[source.name] = stack.enter_context(data_stdin())
+            elif source.path:
+                files[source.name] = opened_input(os.path.join(folder, source.path))
+                stack.callback(os.close, files[source.name])
+        stack.enter_context(importable(folder))
+
+        def summary(end: ServeEnd, width: int | None) -> str:
+            return "" if settings.quiet else serve_summary(end, width)
+
+        async def program() -> ServeEnd:
+            return await serve(config, files, folder, outgoing, summary, grace=grace)
+
+        end = trio.run(program)
+    for each in end.sources:
+        if each.wrong:
+            tell(f"phloem: source {each.source.name} ({each.where}): {each.wrong}")
+    if end.write_failure is not None and not isinstance(end.write_failure, BrokenPipeError):
+        tell(f"phloem: stdout: {end.write_failure.strerror}")
     return end.exit_code(allow_dead_letters=allow_dead_letters)
+
+
+def _refuse_batch_options() -> None:
+    """What was typed and means something for a batch only. From the environment it may be for other runs."""
+    context = click.get_current_context()
+    for name in _OF_A_BATCH:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{option} needs --batch IN: without one no results are written", context)
 
 
 @contextmanager

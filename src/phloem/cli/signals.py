@@ -26,10 +26,14 @@ _WATCHED: Final = (signal.SIGINT, signal.SIGTERM)
 
 @final
 class Signals:
-    """What has been received. ``at_once`` is called by the second one, and must not raise."""
+    """What has been received. ``at_once`` is called by the second one, and must not raise.
+
+    By the first one already where the end has been asked for in another way: ``ending``.
+    """
 
     def __init__(self) -> None:
         self.received: tuple[signal.Signals, ...] = ()
+        self.ending = False
         self.first = trio.Event()
         self.at_once: Callable[[], None] = lambda: None
 
@@ -46,7 +50,7 @@ def watched_signals(spared: Callable[[signal.Signals], bool] | None = None) -> I
         if spared is not None and spared(number):
             return
         signals.received += (number,)
-        if len(signals.received) == 1:
+        if len(signals.received) == 1 and not signals.ending:
             token.run_sync_soon(signals.first.set, idempotent=True)
             return
         try:

@@ -170,9 +170,9 @@ class _Work:
     def search(self) -> int:
         """Many runs, and the table."""
         from .batch import tell_at_once
-        from .rich_console import open_console
         from .interrupts import watched_interrupts
         from .progress import tell_over_bar
+        from .rich_console import open_console
         from .sim_summary import drawn_bar, print_summary, print_violations
         from .simulation import Simulation
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import cast
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from types import TracebackType
+from typing import final
 
 import trio
 
@@ -26,8 +28,7 @@ from phloem.pump.pipeline import Pipeline
 __all__ = ["on_host", "open_organism"]
 
 
-@asynccontextmanager
-async def open_organism(
+def open_organism(
     config: OrganismConfig | str | os.PathLike[str],
     *,
     listeners: Sequence[ListenerConfig] = (),
@@ -38,7 +39,7 @@ async def open_organism(
     faults: Faults | None = None,
     host: Host | None = None,
     pipeline: Pipeline | None = None,
-) -> AsyncIterator[Organism]:
+) -> AbstractAsyncContextManager[Organism]:
     """A running organism, from a configuration or the path of an organism.yaml.
 
     ``listeners`` come in addition to the configured ones. ``clock`` is read for timestamps;
@@ -57,8 +58,9 @@ async def open_organism(
     body is cancelled and the block raises why. Raises ForeignGuest for a thread with another Trio run,
     and HostGone if the loop ends first.
     """
-    if _on_trio():
-        async with _open_organism(
+    return _Opening(
+        partial(
+            _open_organism,
             config,
             listeners=listeners,
             clock=clock,
@@ -66,31 +68,33 @@ async def open_organism(
             random=random,
             observer=observer,
             faults=faults,
-            host=host,
             pipeline=pipeline,
-        ) as organism:
-            yield organism
-        return
+        ),
+        host,
+    )
 
-    from .crossing import Block  # loads asyncio
-    from .facing import facing
-    from .guests import open_guest
-    from .hosting import EmbeddingHost
 
-    async with open_guest() as guest:
-        opened = _open_organism(
-            config,
-            listeners=listeners,
-            clock=clock,
-            ids=ids,
-            random=random,
-            observer=observer,
-            faults=faults,
-            host=EmbeddingHost(guest) if host is None else host,
-            pipeline=pipeline,
-        )
-        async with cast("Block", facing(guest, opened)) as organism:
-            yield organism
+@final
+class _Opening:
+    """What ``open_organism`` gives: only the block's task knows where it runs."""
+
+    def __init__(self, opens: Callable[..., AbstractAsyncContextManager[Organism]], host: Host | None) -> None:
+        self._opens, self._host = opens, host
+        self._block: AbstractAsyncContextManager[Organism]
+
+    async def __aenter__(self) -> Organism:
+        if _on_trio():
+            self._block = self._opens(host=self._host)
+        else:
+            from .facing import Embedded  # loads asyncio
+
+            self._block = Embedded(self._opens, self._host)
+        return await self._block.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._block.__aexit__(kind, error, traceback)
 
 
 def _on_trio() -> bool:

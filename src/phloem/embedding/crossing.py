@@ -15,6 +15,8 @@ from typing import Any, Final, cast, final
 import outcome
 import trio
 
+from phloem.guarding import holds_cancelled
+
 from .guests import Guest
 from .loops import Bell, Interrupt, is_cancel, outwait, redeliver
 
@@ -219,6 +221,8 @@ def raise_at_edge(error: BaseException) -> None:
 
 def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
     """(what some scope of Trio's waits for, the rest)."""
+    if not holds_cancelled(error):
+        return None, error  # itself, where a split would make another group
     if isinstance(error, BaseExceptionGroup):
         return cast("BaseExceptionGroup[BaseException]", error).split(trio.Cancelled)
-    return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
+    return error, None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial, wraps
 from inspect import iscoroutinefunction, ismethod
+from types import TracebackType
 from typing import Any, Final, Self, final
 
 import trio
@@ -20,16 +21,17 @@ from phloem.events.expecting import Expectation
 from phloem.events.scoped import ScopedBus
 from phloem.events.streams import EventStream
 from phloem.feeding.batches import BatchResults
+from phloem.messages import Host
 from phloem.organism import Organism
 from phloem.pump.conversing import Conversation
 
 from .crossing import Block, cross
-from .guests import Guest
+from .guests import Guest, join_guest
 from .hosting import EmbeddingHost
 from .loops import checkpoint
 from .readers import read_from_host
 
-__all__ = ["FACES", "Face", "facing"]
+__all__ = ["FACES", "Embedded", "Face", "facing"]
 
 
 class Face:
@@ -167,3 +169,39 @@ def _called(guest: Guest, method: Callable[..., Any], *args: Any, **named: Any) 
         args = tuple(read_from_host(host, each) for each in args)
         named = {name: read_from_host(host, each) for name, each in named.items()}
     return facing(guest, method(*args, **named))
+
+
+@final
+class Embedded:
+    """An organism in the running loop's guest, and its face for the block."""
+
+    def __init__(
+        self, opens: Callable[..., AbstractAsyncContextManager[Organism]], host: Host | None = None
+    ) -> None:
+        self._opens, self._host = opens, host
+        self._guest: Guest
+        self._block: Block
+
+    async def __aenter__(self) -> Any:
+        guest = self._guest = await join_guest()
+        try:
+            opened = self._opens(host=self._host or EmbeddingHost(guest))
+            self._block = Block(guest, opened, partial(facing, guest))
+            return await self._block.__aenter__()
+        except GeneratorExit:
+            guest.let_go()
+            raise
+        except BaseException:
+            await guest.leave()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        if isinstance(error, GeneratorExit):  # the body is thrown away: nobody can wait here
+            self._guest.let_go()
+            return await self._block.__aexit__(kind, error, traceback)
+        try:
+            return await self._block.__aexit__(kind, error, traceback)
+        finally:
+            await self._guest.leave()

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -35,7 +34,7 @@ from .loops import (
     start_task,
 )
 
-__all__ = ["Guest", "open_guest"]
+__all__ = ["Guest", "join_guest"]
 
 ENDS: Final = "the last organism of this event loop has ended"
 LOOP_ENDS: Final = "the tasks of the event loop were cancelled"
@@ -46,9 +45,8 @@ _log: Final = logging.getLogger("phloem")
 _guests: Final[WeakKeyDictionary[Loop, Guest]] = WeakKeyDictionary()
 
 
-@asynccontextmanager
-async def open_guest() -> AsyncIterator[Guest]:
-    """The running loop's guest, kept until the block is left. A checkpoint of the host's.
+async def join_guest() -> Guest:
+    """The running loop's guest, held until ``leave`` or ``let_go``. Checkpoint of the host's, if it starts.
 
     Raises ForeignGuest for a thread with a Trio run that is not ours, CallerError where no loop runs.
     """
@@ -68,15 +66,13 @@ async def open_guest() -> AsyncIterator[Guest]:
         await guest.ready.wait()
         if guest.over.rung:
             raise guest.why_over()
-        yield guest
-    except GeneratorExit:  # thrown away: nobody can wait here, so the keeper alone sees it end
+    except GeneratorExit:  # thrown away: nobody can wait here
         guest.let_go()
         raise
     except BaseException:
         await guest.leave()
         raise
-    else:
-        await guest.leave()
+    return guest
 
 
 @final

@@ -12,6 +12,7 @@ from typing import Any, final
 
 import trio
 
+from phloem.config import WireLimits
 from phloem.errors import MessageRejected, OrganismClosed
 from phloem.framing.framed import Framed
 from phloem.framing.lines import Piece, Unreadable
@@ -32,7 +33,9 @@ __all__ = ["Attached", "attach"]
 class Attached:
     """A stream that is being read; from ``organism.attach``. May be held after its end."""
 
-    def __init__(self, door: Door, pump: Pump, sender: str, reader: ByteReader, framed: Framed, *, priority: bool):
+    def __init__(
+        self, door: Door, pump: Pump, sender: str, reader: ByteReader, framed: Framed, *, priority: bool
+    ):
         self._door, self._pump = door, pump
         self._source = Source(door, pump, sender, priority=priority, feed=self)
         self._reader, self._framed = reader, framed
@@ -105,7 +108,7 @@ class Attached:
                 try:
                     await self._read()
                 finally:
-                    await self._reader.aclose()
+                    await guarded(self._reader.aclose)
         finally:
             self._source.close()
             self._done.set()
@@ -150,16 +153,22 @@ class Attached:
 
 
 def attach(
-    door: Door, pump: Pump, stream: Any, *, sender: str, framing: str, to: str | None, priority: bool
+    door: Door,
+    pump: Pump,
+    stream: Any,
+    *,
+    sender: str,
+    framing: str,
+    to: str | None,
+    priority: bool,
+    limits: WireLimits,
 ) -> Attached:
     """As ``Organism.attach``. Never a checkpoint.
 
     Raises ConfigurationError for a stream, a framing or a ``to`` that is none, SenderRefused and
     OrganismClosed.
     """
-    framed = Framed(
-        framing, pump.core.listeners.values(), sender=sender, to=to, limits=pump.core.steps.limits
-    )
+    framed = Framed(framing, pump.core.listeners.values(), sender=sender, to=to, limits=limits)
     attached = Attached(door, pump, sender, reader_of(stream), framed, priority=priority)
     attached.start()
     return attached

@@ -68,7 +68,7 @@ class _Path:
         try:
             if self._descriptor is None:
                 # Opening may block as well: a named pipe waits for whoever writes.
-                self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+                self._descriptor = os.open(self._path, os.O_RDONLY)
             return os.read(self._descriptor, CHUNK)
         finally:
             with self._lock:

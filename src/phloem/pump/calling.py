@@ -160,7 +160,7 @@ class HandlerThreads:
     """
 
     def __init__(self, most: int) -> None:
-        self._limiter = trio.CapacityLimiter(most)
+        self.limiter = trio.CapacityLimiter(most)
         self._running: dict[_Job, None] = {}  # written by the workers; each step of it is atomic
 
     @property
@@ -170,7 +170,7 @@ class HandlerThreads:
 
     def statistics(self) -> dict[str, int]:
         """``busy`` threads, of them ``abandoned``, and the handlers ``waiting`` for one."""
-        seen = self._limiter.statistics()
+        seen = self.limiter.statistics()
         return {
             "busy": seen.borrowed_tokens,
             "abandoned": len(self.abandoned),
@@ -193,7 +193,7 @@ class HandlerThreads:
                 metadata,
                 thread_name=f"phloem {key}",
                 abandon_on_cancel=True,
-                limiter=self._limiter,
+                limiter=self.limiter,
             )
         finally:
             job.left = True

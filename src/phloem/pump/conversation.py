@@ -18,10 +18,10 @@ from phloem.memory.threads import Census, Thread, ThreadTree
 from phloem.memory.todos import Todos
 from phloem.messages import Cause, ConversationState, DeadLetter, Ending, Huh, Outcome, Receipt
 
+from .carried import Carried
 from .meters import Meter
 from .origin import Origin
 from .routing import Listener
-from .steps import Carried
 
 __all__ = ["Conversation", "Delivery", "Trail", "Turn", "cycle_of", "further"]
 

@@ -27,10 +27,10 @@ from phloem.wire.parsing import Element, Parser, canonical, printable
 from phloem.wire.repair import Mend, Shape, read_document
 from phloem.wire.text import QUOTE_MOST
 
+from .carried import Carried
 from .routing import Listener, Miss, Routes
 
 __all__ = [
-    "Carried",
     "Checked",
     "Ended",
     "Passed",
@@ -42,16 +42,6 @@ __all__ = [
 ]
 
 ORIGINAL: Final = 2_000  # characters of a refused message that its sender is shown
-
-
-@final
-class Carried:
-    """What users' steps gave a message to carry: their notes, and until when it may take (Trio's clock)."""
-
-    __slots__ = ("expires", "notes")
-
-    def __init__(self, notes: dict[str, Any], expires: float) -> None:
-        self.notes, self.expires = notes, expires
 
 
 @final

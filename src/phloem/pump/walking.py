@@ -18,12 +18,13 @@ from phloem.guarding import Raised, guarded, said
 from phloem.messages import Cause, Ending, Random
 from phloem.wire.parsing import Element, canonical, printable
 
+from .carried import Carried
 from .items import Addressed, Document, Item, Message, Opened, Part
 from .pipeline import STEPS, Pipeline
 from .ready_made import Deadline, DropIf, Expand, Limit, Pace, Rate, RejectIf, Transform, function_name
 from .routing import Listener, Miss
 from .stages import Outcome, Stage, Tell, called, ended
-from .steps import ORIGINAL, Carried, Checked, Ended, Passed, Refused, Steps, missed
+from .steps import ORIGINAL, Checked, Ended, Passed, Refused, Steps, missed
 
 __all__ = ["Claimed", "Walk"]
 

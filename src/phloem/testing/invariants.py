@@ -26,6 +26,7 @@ from phloem.messages import Ending
 from phloem.organism import Organism, open_organism
 from phloem.pump.observer import LoggingObserver, Observer, Observers
 
+from .sim.context import current_run
 from .sim.result import Result
 from .watching import Broken, Watch
 
@@ -94,6 +95,8 @@ async def open_watched_organism(
                 **ports,
             ) as organism:
                 watch.organism = organism
+                if (run := current_run()) is not None:
+                    run.abandoning.append(organism._threads.limiter)
                 yield organism
                 await _wait_for_seats(watch, organism)
         finally:

@@ -23,6 +23,7 @@ from phloem.loading import importable, load_config
 from phloem.messages import HandlerMetadata
 from phloem.organism import Organism
 from phloem.pump.observer import Observer
+from phloem.pump.pipeline import Pipeline
 from phloem.pump.ports import SeededIds
 from phloem.pump.routing import twin_keys
 
@@ -41,6 +42,7 @@ async def open_simulated_organism(
     handlers: Mapping[str, AnyHandler | Script] | None = None,
     listeners: Sequence[ListenerConfig] = (),
     observer: Observer | None = None,
+    pipeline: Pipeline | None = None,
 ) -> AsyncIterator[Organism]:
     """As ``open_watched_organism``, with the simulation's clock, ids, chance and faults: its seed decides.
 
@@ -76,6 +78,7 @@ async def open_simulated_organism(
                 random=random.Random(run.random.getrandbits(64)),
                 observer=observer,
                 faults=run.faults,
+                pipeline=pipeline,
             ) as organism:
                 yield organism
         except Exception as error:

@@ -47,6 +47,10 @@ class Face(Protocol):
         """What stands before what is typed; ``keep`` False for what no history should hold. Never waits."""
         ...
 
+    def close(self) -> None:
+        """No prompt and no lines any more; what is said is still shown. Idempotent, never waits."""
+        ...
+
     async def receive(self) -> str | Fault | None:
         """The next line, or why it cannot be read; None at the end. Checkpoint.
 

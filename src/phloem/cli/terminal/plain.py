@@ -47,6 +47,9 @@ class Plain:
     def ask(self, prompt: str, *, keep: bool = True) -> None:
         """Nothing: nobody waits for a prompt."""
 
+    def close(self) -> None:
+        """Nothing: no line is asked for any more."""
+
     async def receive(self) -> str | Fault | None:
         """As in ``Face``. Raises OSError. Cancelled means: what is being read is lost."""
         while not self._pieces and not self._ended:

@@ -127,7 +127,7 @@ class Terminal:
         self._editor.clear()
 
     def close(self) -> None:
-        """No prompt and no lines any more; what is said is still shown. Idempotent."""
+        """As in ``Face``."""
         self._prompt = None
         self._tails.clear()
         self._send.close()
@@ -276,19 +276,21 @@ async def open_terminal(
     terminal = Terminal(incoming, outgoing, history, colours=colours)
     with trio.move_on_after(0):
         await trio.lowlevel.wait_readable(incoming)  # raises where the system cannot
-    above = Above(terminal.show, colours=colours)
-    with terminal.raw(), redirect_stdout(above), redirect_stderr(above):
+    out, log = Above(terminal.show, colours=colours), Above(terminal.show, colours=False)
+    with terminal.raw(), redirect_stdout(out), redirect_stderr(log):
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(terminal.output.run, name="draw the terminal")
                 nursery.start_soon(terminal.read, name="read keys")
                 yield terminal
                 terminal.close()
-                above.end()
+                out.end()
+                log.end()
                 await terminal.output.written()
                 nursery.cancel_scope.cancel(reason="the terminal is given back")
         finally:
-            above.end()
+            out.end()
+            log.end()
 
 
 def _hung_up(descriptor: int) -> bool:

@@ -31,7 +31,12 @@ class Run:
         self.seed, self.faults = seed, faults
         self.reached: dict[str, bool] = {}
         self.found: list[object] = []  # what the program's own oracles leave, for checks after the run
+        self.abandoning: list[trio.CapacityLimiter] = []  # whose threads may outlive the program, as it says
         self._note = note
+
+    def left_at_work(self, threads: int) -> int:
+        """Of so many threads at work, those that nobody said may be abandoned."""
+        return threads - sum(int(limiter.borrowed_tokens) for limiter in self.abandoning)
 
     @cached_property
     def random(self) -> random.Random:

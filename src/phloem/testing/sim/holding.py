@@ -178,7 +178,10 @@ class HeldRun:
 
     def __enter__(self) -> Self:
         if trio.lowlevel.in_trio_run():
-            raise NotSimulated("found HeldRun within a Trio run; expected a plain function around it")
+            raise NotSimulated(
+                "found HeldRun within a Trio run, or beside one that an event loop of this thread carries (an "
+                "embedded organism, for one); expected a plain function around it"
+            )
         check_seam()
         self._ask, self._asked = trio.open_memory_channel[Job](math.inf)  # as many as there are calls
         trio.lowlevel.start_guest_run(
@@ -273,9 +276,9 @@ class HeldRun:
     def _leftovers(self) -> list[str]:
         left = list(self._generators.left())
         if self._resources:
-            if self._threads.outstanding:
-                left.append(f"{self._threads.outstanding} thread(s) at work")
-            left += self._made.left()
+            if (threads := self._context.left_at_work(self._threads.outstanding)) > 0:
+                left.append(f"{threads} thread(s) at work")
+            left += self._made.left(self._context.abandoning)
         return left
 
     def _told_fault(self, fault: object) -> None:

@@ -11,7 +11,7 @@ import sys
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
 from threading import get_ident
@@ -112,14 +112,17 @@ class Made:
 
         return close
 
-    def left(self) -> Iterator[str]:
-        """What is borrowed, unread, waited for or open, in words; a clone by the line that made it."""
+    def left(self, abandoning: Sequence[trio.CapacityLimiter] = ()) -> Iterator[str]:
+        """What is borrowed, unread, waited for or open, in words; a clone by the line that made it.
+
+        Threads that may be abandoned keep the tokens of ``abandoning``.
+        """
         unread, open_ends = dict[str, None](), Counter[tuple[str, str]]()
         for thing, where in self._made:
             statistics = thing.statistics()
             if isinstance(thing, _LIMITERS):
                 borrowed = statistics.borrowed_tokens - len(self._lent.get(id(thing), ()))
-                if borrowed > 0:
+                if borrowed > 0 and thing not in abandoning:
                     yield f"{borrowed} token(s) of the limiter {where} are borrowed"
                 if statistics.tasks_waiting:
                     yield f"{statistics.tasks_waiting} task(s) wait for the limiter {where}"

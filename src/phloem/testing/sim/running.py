@@ -216,9 +216,9 @@ class _Runner:
             for task in scheduler.program_tasks():
                 if not task.name.startswith("simulated thread"):
                     yield f"the task {scheduler.describe(task).strip()}"
-            if self._threads.outstanding:
-                yield f"{self._threads.outstanding} thread(s) at work"
-            yield from self._made.left()
+            if (threads := self._context.left_at_work(self._threads.outstanding)) > 0:
+                yield f"{threads} thread(s) at work"
+            yield from self._made.left(self._context.abandoning)
 
     def _result(self) -> Result:
         scheduler, recipe, injector = self._scheduler, self._recipe, self._injector

@@ -1,0 +1,406 @@
+"""``phloem run`` without a batch: serves what the file declares, says each message's end, leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from support.wire import message
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="FIFOs and process groups need a POSIX system")
+LINES = '{to}\n'
+
+
+@pytest.fixture
+def serve(phloem: Any) -> Callable[..., Any]:
+    """Declares sources in the organism's file; gives the command line back."""
+
+    def declare(*sources: str, settings: str = "") -> Any:
+        file = phloem.folder / "organism.yaml"
+        declared = "".join(f"  - {{{source}}}\n" for source in sources)
+        text = file.read_text().replace("listeners:", f"{settings}sources:\n{declared}listeners:", 1)
+        file.write_text(text)
+        return phloem
+
+    return declare
+
+
+def until(stream: Any, text: str) -> str:
+    """Everything up to the line that holds the text."""
+    told = ""
+    while text not in told:
+        line = stream.readline()
+        assert line, f"ended before {text!r}: {told}"
+        told += line
+    return told
+
+
+def without_times(out: str) -> str:
+    return re.sub(r"[\d,]+\.\d ms", "… ms", out)
+
+
+def gone(pid: int) -> bool:
+    """True once no such process runs; asked for a while, for init may be slow to bury it."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] == "Z":
+                    return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+STDIN = 'name: console, path: "-", framing: lines, to: echo'
+
+
+# -- lines and the end --------------------------------------------------------------------------
+def test_each_message_and_each_answer_has_a_line_and_the_table_ends_it(serve: Any) -> None:
+    done = serve(STDIN)("run", "organism.yaml", input="hello\n")
+    lines, _, table = without_times(done.out).partition("\n\n")
+    assert lines.splitlines() == [
+        "console → echo  <Say><Text>hello</Text></Say>  … ms",
+        "echo → console  <Say><Text>hello</Text></Say>  … ms",
+    ]
+    rows = [line.split() for line in table.splitlines()]
+    assert ["echo", "1", "0", "0", "0", "0"] in rows
+    assert ["boom", "0", "0", "0", "0", "0"] in rows
+    assert ["console", "stdin", "1", "1", "0", "0", "read", "to", "its", "end"] in rows
+    assert "1 conversation: 1 completed" in table
+    assert "2 deliveries (Boot included) = 2 handled" in table
+    assert (done.code, done.err) == (0, "")
+
+
+def test_quiet_leaves_the_table_out(serve: Any) -> None:
+    done = serve(STDIN)("run", "organism.yaml", "--quiet", input="hello\n")
+    assert len(done.out.splitlines()) == 2
+    assert done.err == ""
+
+
+def test_what_does_not_end_well_says_how_and_why(serve: Any) -> None:
+    source = 'name: feed, path: "feed.ndjson", framing: ndjson'
+    phloem = serve(source)
+    (phloem.folder / "feed.ndjson").write_text(
+        '{"to": "boom", "payload": {"text": "tea"}}\n'
+        '{"to": "late", "payload": {"text": "x"}}\n'
+        "garbage\n"
+        '{"to": "echo", "xml": "<Say><Txt>a</Txt></Say>"}\n'
+        '{"to": "loop", "payload": {"text": "x"}}\n'
+    )
+    done = phloem("run", "organism.yaml", "--log-level", "critical")
+    out = without_times(done.out)
+    assert "feed → boom  <Say><Text>tea</Text></Say>  … ms  failed: boom raised LookupError: there is no tea\n" in out
+    assert re.search(r"feed → late .* ms  failed: .*0\.05", out)
+    assert 'feed → ?  rejected: line 3, column 1: found "garbage", expected JSON (Expecting value)\n' in out
+    assert re.search(r"feed → \?  <Say><Txt>a</Txt></Say>  rejected: /Say", out)
+    assert re.search(r"feed → all of \S+  out of budget: ", out)
+    assert "4 conversations: 1 rejected, 2 failed, 1 out of budget" in out
+    assert done.code == 4  # of several the deadline's
+
+
+def test_what_others_wrote_cannot_draw_on_the_terminal_and_is_cut(serve: Any) -> None:
+    done = serve(STDIN)("run", "organism.yaml", input=f"tab\there\n{'x' * 5000}\n\u202eright to left\n")
+    lines = done.out.splitlines()
+    assert not set(done.out) & {"\t", "\u202e", "\x1b"}
+    assert "tab\u2409here" in done.out
+    assert "…" in done.out
+    assert max(map(len, lines)) <= 200
+
+
+def test_a_narrow_terminal_gets_narrow_lines(serve: Any) -> None:
+    import fcntl
+    import pty
+    import struct
+    import subprocess
+    import termios
+
+    phloem = serve(STDIN)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 50, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "phloem", "run", "organism.yaml"],
+        cwd=phloem.folder,
+        env=phloem._environment({"TERM": "xterm"}),
+        stdin=subprocess.PIPE,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+    )
+    phloem.started.append(process)
+    os.close(theirs)
+    process.communicate(b"x" * 300 + b"\n", timeout=60)
+    drawn = b""
+    try:
+        while piece := os.read(ours, 65536):
+            drawn += piece
+    except OSError:
+        pass  # Linux says so when the other end has closed
+    os.close(ours)
+    lines = drawn.decode().splitlines()
+    assert lines[0].startswith("console → echo  <Say><Text>xxx")
+    assert max(map(len, lines)) <= 50
+    assert any("abandoned" in line or "aband" in line for line in lines)
+
+
+def test_several_sources_are_served_side_by_side(serve: Any) -> None:
+    phloem = serve(
+        STDIN,
+        "name: feed, path: feed.xml",
+        f'name: made, command: [{sys.executable}, "-c", "print(1); print(2)"], framing: lines, to: echo',
+    )
+    (phloem.folder / "feed.xml").write_text(
+        message('<Say xmlns=""><Text>a</Text></Say>', meta="<from>x</from><to>echo</to>")
+    )
+    done = phloem("run", "organism.yaml", input="hello\n")
+    assert done.code == 0, done.err
+    for name, count in (("console", 1), ("feed", 1), ("made", 2)):
+        assert done.out.count(f"{name} → echo") == done.out.count(f"echo → {name}") == count
+    assert done.out.count("read to its end") == 3
+
+
+def test_files_and_commands_are_looked_for_beside_the_file(serve: Any, tmp_path: Any) -> None:
+    phloem = serve(
+        "name: feed, path: feed.txt, framing: lines, to: echo",
+        "name: made, command: [cat, feed.txt], framing: lines, to: echo",
+    )
+    (phloem.folder / "feed.txt").write_text("hello\n")
+    folder, phloem.folder = phloem.folder, phloem.folder / "elsewhere"
+    phloem.folder.mkdir()
+    done = phloem("run", str(folder / "organism.yaml"))
+    assert (done.code, done.out.count("→ echo")) == (0, 2), done.err
+
+
+def test_handlers_print_to_stderr_and_read_nothing(serve: Any) -> None:
+    phloem = serve(STDIN)
+    with (phloem.folder / "handlers.py").open("a") as file:
+        file.write(
+            "\n\nasync def echo(payload, metadata):\n"
+            "    print('printed', repr(sys.stdin.read()))\n"
+            "    return HandlerResponse.respond(payload)\n"
+        )
+    done = phloem("run", "organism.yaml", input="hello\nworld\n")
+    assert "printed" not in done.out
+    assert done.err.count("printed ''\n") == 2
+
+
+# -- what is open -------------------------------------------------------------------------------
+def test_a_fifo_waits_for_its_writer_and_ends_with_the_last(serve: Any) -> None:
+    phloem = serve("name: pipe, path: fifo, framing: lines, to: echo")
+    fifo = phloem.folder / "fifo"
+    os.mkfifo(fifo)
+    process = phloem.start("run", "organism.yaml")
+    with open(fifo, "w") as first:
+        first.write("one\n")
+        first.flush()
+        until(process.stdout, "pipe → echo")
+        with open(fifo, "w") as second:
+            second.write("two\n")
+    out, err = process.communicate(timeout=60)
+    assert out.count("pipe → echo") == 1
+    assert (process.returncode, err) == (0, "")
+
+
+def test_a_run_ends_when_all_is_idle_and_not_before(serve: Any) -> None:
+    phloem = serve("name: console, path: '-', framing: lines, to: told")
+    fifo = phloem.folder / "fifo"
+    os.mkfifo(fifo)
+    process = phloem.start("run", "organism.yaml")
+    process.stdin.write(f"{fifo}\n")
+    process.stdin.close()
+    until(process.stderr, "hanging")
+    with open(fifo, "w") as file:
+        file.write("in time")
+    assert "<Text>in time</Text>" in until(process.stdout, "→ console")
+    assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("name: feed, path: missing", "phloem: {folder}/missing: No such file or directory"),
+        ("name: feed, path: .", "phloem: {folder}/.: Is a directory"),
+        ("name: feed, command: [./missing, x]", "phloem: source feed: ./missing: No such file or directory"),
+        ("name: feed, command: [./handlers.py]", "phloem: source feed: ./handlers.py: Permission denied"),
+    ],
+)
+def test_a_source_that_cannot_be_opened_is_told_and_ends_the_run(serve: Any, source: str, told: str) -> None:
+    phloem = serve(STDIN, source)
+    done = phloem("run", "organism.yaml", input="hello\n")
+    assert told.format(folder=phloem.folder) in done.err.splitlines()
+    assert (done.code, "Traceback" in done.err) == (2, False)
+
+
+def test_lines_for_a_listener_that_takes_none_name_their_source(serve: Any) -> None:
+    done = serve("name: feed, path: '-', framing: lines, to: many")("run", "organism.yaml")
+    assert done.code == 2
+    assert done.err.startswith("phloem: source feed, to: found 'many'")
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [("raise SystemExit(3)", "exit code 3"), ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL")]
+)
+def test_a_command_that_fails_is_told_and_counts_as_a_file_that_cannot_be_read(
+    serve: Any, code: str, told: str
+) -> None:
+    source = f'name: made, command: [{sys.executable}, "-c", "print(1, flush=True); {code}"], framing: lines, to: echo'
+    done = serve(source)("run", "organism.yaml")
+    assert done.code == 2
+    assert done.out.count("made → echo") == 1
+    assert done.err.endswith(f"): {told}\n")
+    assert re.search(rf"(?m)^ *made .* {told}$", done.out)
+
+
+def test_without_sources_nothing_would_come_in(phloem: Any) -> None:
+    done = phloem("run", "organism.yaml", input="hello\n")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("phloem: organism.yaml declares no sources, so nothing would come in")
+    assert "--batch" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--out", "-"), "--out needs --batch IN"),
+        (("--dead-letters", "x"), "--dead-letters needs --batch IN"),
+        (("--unordered",), "--unordered needs --batch IN"),
+        (("--reorder-window", "1000"), "--reorder-window needs --batch IN"),
+    ],
+)
+def test_what_is_for_batches_is_refused_without_one(serve: Any, options: tuple[str, ...], told: str) -> None:
+    done = serve(STDIN)("run", "organism.yaml", *options, input="hello\n")
+    assert (done.code, done.out) == (2, "")
+    assert told in done.err
+
+
+def test_of_the_environment_it_may_be_for_other_runs(serve: Any) -> None:
+    assert serve(STDIN)("run", "organism.yaml", input="hello\n", PHLOEM_RUN_OUT="x").code == 0
+
+
+def test_an_empty_stdin_ends_the_run(serve: Any) -> None:
+    done = serve(STDIN)("run", "organism.yaml", input="")
+    assert done.code == 0
+    assert "0 conversations" in done.out
+
+
+# -- stopping -----------------------------------------------------------------------------------
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_takes_no_more_and_drains(serve: Any, number: int, code: int) -> None:
+    phloem = serve("name: console, path: '-', framing: lines, to: told")
+    fifo = phloem.folder / "fifo"
+    os.mkfifo(fifo)
+    process = phloem.start("run", "organism.yaml")
+    process.stdin.write(f"{fifo}\n")
+    process.stdin.flush()
+    until(process.stderr, "hanging")
+    process.send_signal(number)
+    until(process.stderr, "stopping: what was accepted is drained, for 10 s at most")
+    with open(fifo, "w") as file:
+        file.write("in time")
+    out = process.stdout.read()
+    assert "told → console  <Say><Text>in time</Text></Say>" in out
+    assert "stopped" in out
+    assert process.wait(60) == code
+
+
+def test_what_does_not_end_within_the_grace_is_abandoned(serve: Any) -> None:
+    process = serve("name: console, path: '-', framing: lines, to: hang").start(
+        "run", "organism.yaml", "--grace", "0.1"
+    )
+    process.stdin.write("x\n")
+    process.stdin.flush()
+    until(process.stderr, "hanging")
+    process.send_signal(signal.SIGTERM)
+    out = process.stdout.read()
+    assert re.search(r"console → hang  <Say><Text>x</Text></Say>  .* ms  abandoned: ", out)
+    assert "1 conversation: 1 drained" in out
+    assert process.wait(60) == 143
+
+
+@pytest.mark.parametrize("to", ["hang", "stuck"])
+def test_the_second_signal_stops_at_once_and_ends_commands(serve: Any, to: str) -> None:
+    phloem = serve(
+        "name: made, framing: lines, to: echo, command: [sh, -c, 'echo $$; sleep 600']",
+        f"name: console, path: '-', framing: lines, to: {to}",
+    )
+    process = phloem.start("run", "organism.yaml", "--grace", "3600")
+    pid = int(re.findall(r"<Text>(\d+)", until(process.stdout, "echo → made"))[0])
+    process.stdin.write("x\n")
+    process.stdin.flush()
+    until(process.stderr, "hanging")
+    process.send_signal(signal.SIGINT)
+    if to == "hang":
+        until(process.stderr, "stopping:")
+    else:
+        time.sleep(0.3)  # two signals of one number sent at once would be one
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    err = process.stderr.read()
+    assert "stopped at once: " in err
+    assert "in flight" in err
+    assert gone(pid)
+
+
+def test_a_command_and_all_it_started_end_with_the_run(serve: Any) -> None:
+    phloem = serve(
+        "name: made, framing: lines, to: echo, command: [sh, -c, 'trap \"\" TERM; sleep 600 & echo $! $$; wait; wait']"
+    )
+    process = phloem.start("run", "organism.yaml", "--grace", "0")
+    pids = re.findall(r"<Text>(\d+) (\d+)", until(process.stdout, "echo → made"))[0]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143
+    assert all(gone(int(pid)) for pid in pids)
+
+
+def test_who_closes_the_pipe_ends_the_run_without_a_traceback(serve: Any) -> None:
+    phloem = serve("name: made, framing: lines, to: echo, command: ['yes']")
+    process = phloem.start("run", "organism.yaml", "--quiet")
+    until(process.stdout, "made → echo")
+    process.stdout.close()
+    assert process.wait(60) == 2
+    assert process.stderr.read() == ""
+
+
+def test_who_reads_slowly_slows_the_sources(serve: Any) -> None:
+    """Nobody reads stdout: what is told of it is bounded, and so is what is read."""
+    phloem = serve("name: made, framing: lines, to: echo, command: ['yes', 'and no']")
+    process = phloem.start("run", "organism.yaml", "--quiet")
+    until(process.stdout, "made → echo")
+
+    def ticks() -> int:
+        with open(f"/proc/{process.pid}/stat") as file:
+            return sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
+
+    before = -1
+    for _ in range(100):  # until it has nothing to do any more
+        time.sleep(0.2)
+        if ticks() == before:
+            break
+        before = ticks()
+    else:
+        pytest.fail("it never stopped reading")
+
+
+def test_a_stdout_that_is_full_is_an_error(serve: Any) -> None:
+    import subprocess
+
+    phloem = serve(STDIN)
+    with open("/dev/full", "wb") as full:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "phloem", "run", "organism.yaml"],
+            cwd=phloem.folder,
+            env=phloem._environment(None),
+            stdin=subprocess.PIPE,
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+        phloem.started.append(process)
+        _, err = process.communicate(b"hello\n", timeout=60)
+    assert (process.returncode, err) == (2, b"phloem: stdout: No space left on device\n")

@@ -1,0 +1,550 @@
+"""One guest for each event loop: when it starts and ends, and that no end leaves the thread occupied."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+import uvloop
+
+from phloem import (
+    CallerError,
+    ConfigurationError,
+    ForeignGuest,
+    HostGone,
+    NotSimulated,
+    Organism,
+    OrganismConfig,
+    open_organism,
+)
+from phloem.embedding import guests
+from phloem.testing import HeldRun, simulate
+from support.embedded import LOOPS, Place, in_loops, opened, until
+from support.listeners import BACK, Ask, Reply, listener
+
+CONFIG = OrganismConfig("embedded", (BACK,))
+
+
+def new_loop(backend: str) -> asyncio.AbstractEventLoop:
+    return uvloop.new_event_loop() if backend == "uvloop" else asyncio.new_event_loop()
+
+
+def on(backend: str) -> Any:
+    return pytest.mark.parametrize("backend", (backend,) if backend in LOOPS else LOOPS)
+
+
+each_loop = pytest.mark.parametrize("backend", LOOPS)
+
+
+@pytest.fixture(autouse=True)
+def _the_thread_is_free_afterwards() -> Iterator[None]:
+    handler, hooks = signal.getsignal(signal.SIGINT), sys.get_asyncgen_hooks()
+    yield
+    assert not trio.lowlevel.in_trio_run()
+    trio.run(trio.sleep, 0)
+    assert len(guests._guests) == 0
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert sys.get_asyncgen_hooks() == hooks
+
+
+# -- one guest, from the first organism to the last --------------------------------------------------
+
+
+@in_loops
+async def test_the_organisms_of_a_loop_share_one_guest_which_ends_after_the_last() -> None:
+    stack, other = AsyncExitStack(), AsyncExitStack()
+    before = asyncio.all_tasks()
+    await stack.enter_async_context(opened(BACK))
+    (first,) = guests._guests.values()
+    second = await other.enter_async_context(opened(BACK))
+    assert list(guests._guests.values()) == [first]
+    assert {task.get_name() for task in asyncio.all_tasks() - before} == {"phloem keeper"}
+    await stack.aclose()
+    assert list(guests._guests.values()) == [first], "the second one still lives"
+    assert await second.ask(Ask("x"), to="back") == Reply("x")
+    await other.aclose()
+    assert list(guests._guests.values()) == []
+    assert asyncio.all_tasks() == before
+
+
+@in_loops
+async def test_organisms_opened_and_left_at_once_get_in_nobodys_way() -> None:
+    async def live(number: int) -> None:
+        for turn in range(5):
+            if (number + turn) % 3 == 0:
+                await asyncio.sleep(0.001 * turn)
+            async with opened(BACK) as organism:
+                assert await organism.ask(Ask("x"), to="back") == Reply("x")
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(8):
+            tasks.create_task(live(number))
+
+
+@in_loops
+async def test_a_configuration_that_is_none_leaves_no_guest() -> None:
+    with pytest.raises(ConfigurationError):
+        async with open_organism(OrganismConfig("two of one name", (BACK, BACK))):
+            pytest.fail("it cannot be opened")
+    assert not trio.lowlevel.in_trio_run()
+
+
+@in_loops
+async def test_opening_may_be_cancelled_at_any_moment() -> None:
+    for turns in range(40):
+        task = asyncio.create_task(live_long())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not trio.lowlevel.in_trio_run()
+
+
+async def live_long() -> None:
+    async with open_organism(CONFIG):
+        await asyncio.sleep(1_000)
+
+
+@in_loops
+async def test_leaving_may_be_cancelled_at_any_moment() -> None:
+    async def live() -> None:
+        async with open_organism(CONFIG):
+            inside.set()
+
+    for turns in range(40):
+        inside = asyncio.Event()
+        task = asyncio.create_task(live())
+        await inside.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert not trio.lowlevel.in_trio_run()
+
+
+# -- the keeper ---------------------------------------------------------------------------------------
+
+
+@each_loop
+def test_a_main_that_returns_has_every_guest_stopped(backend: str) -> None:
+    place = Place(turns=3)
+    ends: list[BaseException] = []
+
+    async def live() -> None:
+        try:
+            async with open_organism(OrganismConfig("x", (place.listener(Ask),))) as organism:
+                await organism.ask(Ask("x"), to="place")
+        except BaseException as error:
+            ends.append(error)
+            raise
+
+    async def main() -> asyncio.Task[None]:
+        task = asyncio.create_task(live())
+        await until(lambda: place.entered)
+        return task
+
+    with asyncio.Runner(loop_factory=lambda: new_loop(backend)) as runner:
+        task = runner.run(main())
+    assert (place.entered, place.left, task.cancelled()) == (1, 1, True)
+    assert [type(end) for end in ends] == [asyncio.CancelledError]
+
+
+@in_loops
+async def test_a_cancelled_keeper_stops_the_guest_and_the_bodies_are_told() -> None:
+    place = Place(turns=3)
+    told: list[BaseException] = []
+
+    async def live() -> None:
+        try:
+            async with open_organism(OrganismConfig("x", (place.listener(Ask),))) as organism:
+                await organism.send(Ask("x"), to="place")
+                await asyncio.sleep(1_000)
+        except HostGone as gone:
+            told.append(gone)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(2):
+            tasks.create_task(live())
+        await until(lambda: place.entered == 2)
+        (keeper,) = (task for task in asyncio.all_tasks() if task.get_name() == "phloem keeper")
+        keeper.cancel()
+        for _ in range(3):
+            await asyncio.sleep(0)
+            keeper.cancel()  # it waits all the same until the guest has ended
+        await asyncio.wait([keeper])
+        assert place.left == 2
+        assert not trio.lowlevel.in_trio_run()
+    assert len(told) == 2
+    assert "were ended" in str(told[0])
+
+
+@each_loop
+def test_a_body_that_is_thrown_away_takes_its_organism_along(backend: str) -> None:
+    async def main() -> None:
+        body = live_long()
+        body.send(None)  # a first step, and nobody goes on with it
+        (guest,) = guests._guests.values()
+        await guest.ready.wait()
+        body.close()
+        await guest.gone.wait()
+        assert not trio.lowlevel.in_trio_run()
+
+    with asyncio.Runner(loop_factory=lambda: new_loop(backend)) as runner:
+        runner.run(main())
+
+
+# -- a loop that is closed around its guest -----------------------------------------------------------
+
+
+async def leave_open(organisms: list[Any], *listeners: Any) -> None:
+    block = open_organism(OrganismConfig("left open", listeners or (BACK,)))
+    organisms += [await block.__aenter__(), block]
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@each_loop
+def test_a_loop_closed_with_a_guest_alive_says_so_and_cleans_up(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop, place = new_loop(backend), Place(turns=3)
+    kept: list[Any] = []
+
+    async def main() -> None:
+        await leave_open(kept, place.listener(Ask))
+        await kept[0].send(Ask("x"), to="place")
+        await until(lambda: place.entered)
+
+    loop.run_until_complete(main())
+    with pytest.raises(HostGone, match=r"closed while 1 organism\(s\) were open"):
+        loop.close()
+    assert loop.is_closed()
+    assert (place.entered, place.left) == (1, 1), "it was cancelled, and cleaned up"
+    trio.run(trio.sleep, 0)
+
+    async def elsewhere() -> None:
+        with pytest.raises(HostGone, match="closed while"):
+            await kept[0].ask(Ask("x"), to="place")
+
+    asyncio.run(elsewhere())
+    loop.close()  # a second one is nothing
+    del kept[:]
+    gc.collect()
+    caplog.clear()  # asyncio's own complaint of the tasks that it destroyed
+
+
+@each_loop
+def test_a_loop_closed_within_a_call_of_the_host_is_told_too(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = new_loop(backend)
+    seen: list[BaseException] = []
+    kept: list[Any] = []
+
+    async def never(payload: Any, metadata: Any) -> None:
+        await asyncio.sleep(1_000)
+
+    async def handler(payload: Any, metadata: Any) -> None:
+        try:
+            await guests_host().call(never, payload, metadata)
+        except HostGone as gone:
+            seen.append(gone)
+            try:
+                await guests_host().call(never, payload, metadata)
+            except trio.Cancelled as cancelled:
+                seen.append(cancelled)
+                raise
+
+    def guests_host() -> Any:
+        from phloem.embedding.hosting import EmbeddingHost
+
+        return EmbeddingHost(guest)
+
+    async def main() -> None:
+        await leave_open(kept, listener("calls", Ask, handler))
+        await kept[0].send(Ask("x"), to="calls")
+        await asyncio.sleep(0.02)
+
+    async def first() -> guests.Guest:
+        await main()
+        (found,) = guests._guests.values()
+        return found
+
+    guest = loop.run_until_complete(first())
+    with pytest.raises(HostGone):
+        loop.close()
+    assert [type(error) for error in seen] == [HostGone, trio.Cancelled]
+    del kept[:], guest
+    gc.collect()
+    caplog.clear()
+
+
+@each_loop
+def test_a_loop_closed_behind_our_back_is_noticed_by_the_next_organism(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop, place = new_loop(backend), Place()
+    kept: list[Any] = []
+
+    async def main() -> None:
+        await leave_open(kept, place.listener(Ask))
+        await kept[0].send(Ask("x"), to="place")
+        await until(lambda: place.entered)
+
+    loop.run_until_complete(main())
+    with caplog.at_level(logging.ERROR, "phloem"):
+        type(loop).close(loop)
+        deadline = time.monotonic() + 5
+        while "closed while" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.001)  # Trio's own timer meets the closed loop, in its thread
+    assert "closed while 1 organism(s) were open" in caplog.text
+
+    async def again() -> None:
+        async with opened(BACK) as organism:
+            assert await organism.ask(Ask("x"), to="back") == Reply("x")
+
+    asyncio.run(again())
+    assert place.left == 1
+    del kept[:]
+    gc.collect()
+    caplog.clear()
+
+
+@each_loop
+def test_closing_a_running_loop_is_refused_as_ever_and_harms_nobody(backend: str) -> None:
+    async def main() -> None:
+        async with opened(BACK) as organism:
+            with pytest.raises(RuntimeError):
+                asyncio.get_running_loop().close()
+            assert await organism.ask(Ask("x"), to="back") == Reply("x")
+        assert "close" not in vars(asyncio.get_running_loop())
+
+    with asyncio.Runner(loop_factory=lambda: new_loop(backend)) as runner:
+        runner.run(main())
+
+
+@each_loop
+def test_a_loop_that_stands_still_for_a_while_goes_on(backend: str) -> None:
+    loop = new_loop(backend)
+    kept: list[Any] = []
+    loop.run_until_complete(leave_open(kept))
+    time.sleep(0.01)
+    assert loop.run_until_complete(kept[0].ask(Ask("x"), to="back")) == Reply("x")
+    loop.run_until_complete(kept[1].__aexit__(None, None, None))  # in another task than it was opened in
+    loop.close()
+
+
+@each_loop
+def test_a_loop_may_be_closed_in_another_thread(backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    loop = new_loop(backend)
+    kept: list[Any] = []
+    thread = threading.Thread(target=loop.run_until_complete, args=(leave_open(kept),))
+    thread.start()
+    thread.join()
+    with pytest.raises(HostGone):
+        loop.close()
+    assert loop.is_closed()
+    guests._guests.clear()  # its thread is gone, and everything that was in it
+    caplog.clear()
+
+
+# -- other Trio runs ------------------------------------------------------------------------------------
+
+
+async def refused() -> None:
+    with pytest.raises(ForeignGuest, match="a thread carries one Trio run"):
+        async with open_organism(CONFIG):
+            pytest.fail("a thread carries one Trio run")
+
+
+def test_a_foreign_guest_is_refused_by_name() -> None:
+    async def main() -> None:
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        stop = trio.CancelScope()
+
+        async def foreign() -> None:
+            with stop:
+                await trio.sleep_forever()
+
+        trio.lowlevel.start_guest_run(
+            foreign,
+            run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+            done_callback=lambda _: done.set(),
+            host_uses_signal_set_wakeup_fd=True,
+        )
+        await refused()
+        with pytest.raises(NotSimulated, match="within a Trio run"):
+            simulate(live_long)
+        stop.cancel()
+        await done.wait()
+        async with opened(BACK) as organism:
+            assert await organism.ask(Ask("x"), to="back") == Reply("x")
+
+    asyncio.run(main())
+
+
+def test_another_loops_guest_is_refused_while_that_loop_is_open() -> None:
+    loop = asyncio.new_event_loop()
+    kept: list[Any] = []
+    loop.run_until_complete(leave_open(kept))
+    asyncio.run(refused())
+
+    async def elsewhere() -> None:
+        with pytest.raises(CallerError, match="another event loop"):
+            await kept[0].ask(Ask("x"), to="back")
+
+    asyncio.run(elsewhere())
+    assert loop.run_until_complete(kept[0].ask(Ask("x"), to="back")) == Reply("x")
+    loop.run_until_complete(kept[1].__aexit__(None, None, None))
+    loop.close()
+
+
+def test_two_threads_have_a_guest_each() -> None:
+    async def main() -> None:
+        async with opened(BACK) as organism:
+            barrier.wait(5)
+            for _ in range(20):
+                assert await organism.ask(Ask("x"), to="back") == Reply("x")
+
+    barrier = threading.Barrier(2)
+    failed: list[BaseException] = []
+
+    def other() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    asyncio.run(main())
+    thread.join()
+    assert failed == []
+
+
+def test_a_held_simulation_is_refused_by_name_and_goes_on() -> None:
+    with HeldRun() as run:
+        asyncio.run(refused())
+        organism = run.enter(open_organism(CONFIG))
+        assert type(organism) is Organism, "in a simulation it is the organism itself"
+        assert run.do(organism.ask, Ask("x"), "back") == Reply("x")
+
+
+def test_a_loop_within_a_trio_task_is_refused_by_name() -> None:
+    async def main() -> None:
+        asyncio.run(refused())
+        async with open_organism(CONFIG) as organism:
+            assert type(organism) is Organism
+
+    trio.run(main)
+
+
+@in_loops
+async def test_a_simulation_beside_an_organism_is_refused_by_name() -> None:
+    async with opened(BACK) as organism:
+        with pytest.raises(NotSimulated, match="embedded organism"):
+            simulate(live_long)
+        with pytest.raises(NotSimulated, match="embedded organism"):
+            HeldRun().__enter__()
+        assert await organism.ask(Ask("x"), to="back") == Reply("x")
+
+
+def test_without_any_loop_the_error_says_what_is_missing() -> None:
+    coroutine = open_organism(CONFIG).__aenter__()
+    with pytest.raises(CallerError, match="found no event loop"):
+        coroutine.send(None)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+# -- signals ---------------------------------------------------------------------------------------------
+
+
+@each_loop
+def test_the_guest_leaves_sigint_to_a_host_with_a_handler(backend: str) -> None:
+    place = Place(turns=2)
+
+    async def main() -> None:
+        before = signal.getsignal(signal.SIGINT)
+        async with open_organism(OrganismConfig("x", (place.listener(Ask),))) as organism:
+            assert signal.getsignal(signal.SIGINT) is before
+            await organism.send(Ask("x"), to="place")
+            await until(lambda: place.entered)
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(1_000)
+
+    with pytest.raises(KeyboardInterrupt), asyncio.Runner(loop_factory=lambda: new_loop(backend)) as runner:
+        runner.run(main())  # its handler cancels main, which leaves in good order
+    assert place.left == 1
+
+
+@each_loop
+def test_the_guest_leaves_sigint_to_a_host_without_a_handler(backend: str) -> None:
+    loop = new_loop(backend)
+
+    async def main() -> None:
+        async with open_organism(CONFIG):
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(1_000)
+
+    task = loop.create_task(main())
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(task)
+    task.cancel()
+    loop.run_until_complete(asyncio.wait([task]))
+    loop.close()
+
+
+@pytest.mark.parametrize("where", ["handler", "scheduler"])
+def test_ctrl_c_within_the_guest_reaches_the_hosts_body(where: str) -> None:
+    def interrupt() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    class Strikes(trio.abc.Instrument):
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            interrupt()
+
+    async def handler(payload: Any, metadata: Any) -> None:
+        if where == "handler":
+            interrupt()
+        else:
+            trio.lowlevel.add_instrument(Strikes())
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        async with open_organism(OrganismConfig("x", (listener("struck", Ask, handler),))) as organism:
+            await organism.ask(Ask("x"), to="struck")
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(main())
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left))
+    loop.close()
+
+
+def test_a_plain_function_is_no_place_for_it() -> None:
+    main: Callable[[], Awaitable[None]] = refused
+    with pytest.raises(ForeignGuest):  # noqa: PT012
+
+        async def inside() -> None:
+            async with open_organism(CONFIG):
+                pass
+
+        with HeldRun():
+            asyncio.run(inside())
+    assert main is refused

@@ -21,6 +21,7 @@ from phloem.events import EventType
 
 from . import (
     command_cases,
+    embedding_cases,
     event_cases,
     memory_cases,
     obvious_bus_cases,
@@ -48,6 +49,7 @@ LATE: Final = 25  # ms; half of what the neighbour sleeps for each event, and ro
 SHORT: Final = 1_280  # events a round: under 10 ms, so that some rounds fall where no neighbour runs
 SHORT_ROUNDS: Final = 20
 SIMULATED: Final = 2.0  # a simulated run over a plain one; 1.4 to 2 where it was designed
+CANCEL: Final = 2.0  # ms from a host's cancel to its end, by way of Trio's side; 0.2 where it was designed
 ROUNDS: Final = 3
 
 
@@ -197,6 +199,21 @@ def simulation(unit: float, long: bool) -> Iterator[Figure]:
     yield Figure("  preemptions left of a schedule", left, "", note=f"of {found} in {steps} steps")
 
 
+def embedding(unit: float, long: bool) -> Iterator[Figure]:
+    for name, call in embedding_cases.CALLS.items():
+        for backend, where in (("trio", "on Trio itself"), ("asyncio", "asyncio"), ("uvloop", "uvloop")):
+            for times, measure, count in (
+                ("in turn", embedding_cases.in_turn, 500),
+                ("3,000 at once", embedding_cases.at_once, 3_000),
+            ):
+                seconds = measure(backend, call, count)
+                label = f"{name}, {where}" if times == "in turn" else f"  {times}"
+                yield Figure(label, seconds / unit, "checkpoints", note=f"{1 / seconds:,.0f} calls/s {times}")
+    for backend in ("asyncio", "uvloop"):
+        seconds = embedding_cases.cancel_seconds(backend, 200)
+        yield Figure(f"a cancel there and back, {backend}", seconds * 1e3, "ms", CANCEL)
+
+
 def broadcast(unit: float, long: bool) -> Iterator[Figure]:
     ours = min(phloem_cases.broadcast(10, 0.05) for _ in range(ROUNDS))
     yield Figure(
@@ -236,7 +253,7 @@ def xml(unit: float, long: bool) -> Iterator[Figure]:
 
 
 _CASES: Final = (
-    *(xml, ping_pong, conversations, lengths, mixed, memory, events, simulation),
+    *(xml, ping_pong, conversations, lengths, mixed, memory, events, simulation, embedding),
     *(broadcast, delay, limit, start, batch),
 )
 CASES: Final[Mapping[str, Callable[[float, bool], Iterator[Figure]]]] = MappingProxyType(

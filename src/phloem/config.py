@@ -295,6 +295,8 @@ class OrganismConfig:
     allow_unknown_peers: bool = field(default=False, kw_only=True)  # a misspelt peer is found at start
     pipeline: Sequence[StepConfig] = field(default=(), kw_only=True)
     sources: Sequence[SourceConfig] = field(default=(), kw_only=True)
-    egress: Sequence[str] = field(default=(), kw_only=True)  # listeners whose handlers take envelopes as bytes
+    egress: Sequence[str] = field(
+        default=(), kw_only=True
+    )  # listeners whose handlers take envelopes as bytes
     # keys of a file whose part is not built yet, even where they only say the default
     declared: frozenset[str] = field(default=frozenset(), kw_only=True, repr=False, compare=False)

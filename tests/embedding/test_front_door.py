@@ -192,7 +192,9 @@ async def test_a_conversation_has_turns_and_ends_with_its_block() -> None:
     async with opened(BACK, place.listener(Note)) as organism:
         async with organism.open_conversation() as conversation:
             assert await conversation.ask(Ask("x"), to="back") == Reply("x")
-            assert (await organism.wait(await conversation.send(Ask("y"), to="back"))).payloads == (Reply("y"),)
+            assert (await organism.wait(await conversation.send(Ask("y"), to="back"))).payloads == (
+                Reply("y"),
+            )
             await conversation.inject("<Ask><Text>x</Text></Ask>")
             receipt = await conversation.send(Note("z"), to="place")
             assert receipt.conversation == conversation.id

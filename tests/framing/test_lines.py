@@ -58,3 +58,10 @@ def test_chunks_do_not_matter(lines: list[bytes], size: int) -> None:
     expected = [Piece(n, n, text) for n, line in enumerate(lines, 1) if (text := line.strip(b" \t\r"))]
     assert split(data, size) == expected
     assert split(data, len(data) or 1) == expected
+
+
+def test_white_space_around_a_line_is_no_content_unless_it_is_wanted_exactly() -> None:
+    data = b"  a \r\n \t\n\tb\r\r\n"
+    exact = LineSplitter(exact=True)
+    assert split(data) == [Piece(1, 1, b"a"), Piece(3, 3, b"b")]
+    assert [*exact.feed(data), *exact.finish()] == [Piece(1, 1, b"  a "), Piece(3, 3, b"\tb\r")]

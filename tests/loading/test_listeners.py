@@ -14,7 +14,6 @@ from phloem.errors import ConfigurationError, ConfigurationFault
 from phloem.loading import resolve
 from phloem.pump.calling import on_host
 
-
 if TYPE_CHECKING:
     from .conftest import Folder
 

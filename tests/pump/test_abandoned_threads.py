@@ -44,7 +44,7 @@ async def test_a_thread_past_its_deadline_is_named_and_what_it_returns_is_droppe
         with unchanged(organism):
             await held.let_go()
             await until(lambda: not organism.statistics()["threads"]["busy"])
-        assert organism.report.abandoned_threads == ()
+        assert not organism.report.abandoned_threads
 
 
 async def test_a_handler_that_is_not_past_it_is_not_named(held: Held) -> None:
@@ -141,7 +141,7 @@ async def test_a_handler_killed_before_it_has_a_thread_never_runs(held: Held) ->
     assert held.calls == ["first"]
 
 
-async def test_a_job_that_is_late_to_begin_is_not_begun() -> None:
+async def test_a_job_that_is_late_to_begin_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     threads, ran = HandlerThreads(1), list[Any]()
     start = threads._work
 
@@ -150,7 +150,7 @@ async def test_a_job_that_is_late_to_begin_is_not_begun() -> None:
         return start(job, *args)
 
     begun = threading.Event()
-    threads._work = slowly  # type: ignore[method-assign]
+    monkeypatch.setattr(threads, "_work", slowly)
     with trio.move_on_after(0.01) as scope:
         await threads.run("one", lambda *args: ran.append(args), Ask("x"), HandlerMetadata("t", "f"))
     assert scope.cancelled_caught

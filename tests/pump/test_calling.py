@@ -241,8 +241,12 @@ async def test_what_waits_for_messages_cannot_be_called_from_a_plain_handler() -
     raised: list[type[BaseException]] = []
 
     def asks(payload: Ask, metadata: HandlerMetadata) -> None:
-        for waits in (organism.ask, organism.wait_idle, organism.wait):
-            args = () if waits == organism.wait_idle else (payload,)
+        waiting: list[tuple[Callable[..., Awaitable[Any]], *tuple[Any, ...]]] = [
+            (organism.ask, payload),
+            (organism.wait, payload),
+            (organism.wait_idle,),
+        ]
+        for waits, *args in waiting:
             with pytest.raises(WouldDeadlock):
                 trio.from_thread.run(waits, *args)
         for get in (get_todo_registry, get_context_buffer, get_event_bus):

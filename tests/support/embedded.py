@@ -57,7 +57,11 @@ def _on(backends: tuple[str, ...]) -> Callable[[AsyncTest], Callable[[str], None
         def test_on(backend: str) -> None:
             run(backend, test)
 
-        test_on.__name__, test_on.__qualname__, test_on.__doc__ = test.__name__, test.__qualname__, test.__doc__
+        test_on.__name__, test_on.__qualname__, test_on.__doc__ = (
+            test.__name__,
+            test.__qualname__,
+            test.__doc__,
+        )
         test_on.__module__ = test.__module__
         return pytest.mark.parametrize("backend", backends)(test_on)
 

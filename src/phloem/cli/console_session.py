@@ -290,7 +290,7 @@ class Session:
             talk = self._talks.get(listener)
             return "" if talk is None else talk.conversation
         live: dict[str, None] = dict.fromkeys(each.conversation for each in self._organism.threads)
-        known = [*live, *(() if self._newest in live or not self._newest else (self._newest,))]
+        known: list[str] = [*live, *(() if self._newest in live or not self._newest else (self._newest,))]
         found = [each for each in known if each == asked] or [
             each for each in known if each.startswith(asked)
         ]

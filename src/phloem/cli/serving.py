@@ -74,7 +74,7 @@ class ServeEnd:
     write_failure: OSError | None = None
 
     def exit_code(self, *, allow_dead_letters: bool = False) -> ExitCode:
-        """The command's exit code. A source that could not be read to its end counts as a file that cannot."""
+        """The command's exit code. A source with a fault counts as a file that cannot be read."""
         if self.write_failure is not None or any(each.wrong for each in self.sources):
             self.tally.codes.add(ExitCode.USAGE)
         return exit_code(
@@ -116,7 +116,6 @@ class Serving:
                 with trio.CancelScope() as serving:
                     nursery.start_soon(self._write, serving, name="write lines")
                     await self._serve()
-                if self.end.write_failure is None:
                     self._output.say(summary(self.end, columns(self._outgoing)))
                     await self._output.written()
                 nursery.cancel_scope.cancel(reason="the run is over")
@@ -188,7 +187,9 @@ class Serving:
             )
         except ConfigurationError as error:
             where = f"source {source.name}, "
-            raise ConfigurationError([replace(each, where=where + each.where) for each in error.faults]) from error
+            raise ConfigurationError(
+                [replace(each, where=where + each.where) for each in error.faults]
+            ) from error
         await attached.wait_done()
         end.wrong = attached.statistics()["error"] or ""
 

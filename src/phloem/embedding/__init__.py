@@ -78,7 +78,9 @@ def open_organism(
 class _Opening:
     """What ``open_organism`` gives: only the block's task knows where it runs."""
 
-    def __init__(self, opens: Callable[..., AbstractAsyncContextManager[Organism]], host: Host | None) -> None:
+    def __init__(
+        self, opens: Callable[..., AbstractAsyncContextManager[Organism]], host: Host | None
+    ) -> None:
         self._opens, self._host = opens, host
         self._block: AbstractAsyncContextManager[Organism]
 

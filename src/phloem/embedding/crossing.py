@@ -39,14 +39,14 @@ async def cross(guest: Guest, function: Callable[..., Awaitable[Any]], *args: An
     try:
         return crossing.result(cancelled)
     finally:
-        del cancelled, crossing  # a raised error leads to this frame, which must not lead back to it
+        del cancelled, crossing
 
 
 @final
 class Crossing:
     """One Trio task and what it came to, for a waiting host."""
 
-    __slots__ = ("_function", "_guest", "_scope", "_when_ended", "ended", "outcome")
+    __slots__ = ("_function", "_guest", "_scope", "_unwanted", "_when_ended", "ended", "outcome")
 
     def __init__(
         self,
@@ -56,16 +56,24 @@ class Crossing:
     ) -> None:
         self._guest, self._function, self._when_ended = guest, function, when_ended
         self._scope = trio.CancelScope()
+        self._unwanted = False  # its scope would ask a clock, which may be gone
         self.ended = Bell(guest.check())
         self.outcome: outcome.Outcome[Any] | None = None  # None at the end: cancelled
 
     def start(self, name: str) -> None:
         """In a copy of the caller's context."""
-        self._guest.crossings[self] = self._end
-        self._guest.spawn(self._run, name=f"phloem host's {name}")
+        guest = self._guest
+        guest.crossings[self] = self._end
+        guest.holders += 1  # or it would be cancelled where on Trio it comes to an end of its own
+        try:
+            guest.spawn(self._run, name=f"phloem host's {name}")
+        except RuntimeError:  # the run's last nursery is closed already
+            self.outcome = outcome.Error(guest.why_over())
+            self._end()
 
     def cancel(self) -> None:
         """On Trio's side, because the host was. Never a checkpoint."""
+        self._unwanted = True
         self._scope.cancel(reason=HOST_CANCELLED)
 
     async def _run(self) -> None:
@@ -73,22 +81,28 @@ class Crossing:
             with self._scope:
                 self.outcome = outcome.Value(await self._function())
         except BaseException as error:
-            going_on, own = _split(error)
-            if own is not None:
-                self.outcome = outcome.Error(own)
-            elif not self._scope.cancel_called:
-                self.outcome = outcome.Error(self._guest.why_over())
+            going_on = self._keep(error)
             if going_on is not None:
                 raise going_on from None
         finally:
             self._end()
 
+    def _keep(self, error: BaseException) -> BaseException | None:
+        """Of what it raised, what is the host's becomes the outcome; the rest, some scope of Trio's waits for."""
+        going_on, own = _split(error)
+        if own is not None:
+            self.outcome = outcome.Error(own)
+        elif not self._unwanted:
+            self.outcome = outcome.Error(self._guest.why_over())
+        return going_on
+
     def _end(self) -> None:
         """Also called where the run has ended without it."""
         if self._guest.crossings.pop(self, None) is None:
             return
-        if self._guest.over.rung and self.outcome is None and not self._scope.cancel_called:
+        if self._guest.over.rung and self.outcome is None and not self._unwanted:
             self.outcome = outcome.Error(self._guest.why_over())
+        self._guest.let_go()
         self.ended.ring()
         if self._when_ended is not None:
             self._when_ended()
@@ -107,9 +121,12 @@ class Crossing:
             raise cancelled
         if cancelled is not None:
             redeliver(cancelled)
-        if isinstance(came, outcome.Error):
-            raise_at_edge(came.error)
-        return came.unwrap()
+        try:
+            if isinstance(came, outcome.Error):
+                raise_at_edge(came.error)
+            return came.unwrap()
+        finally:
+            del came, cancelled  # here and below: an error leads to these frames, which must not lead back
 
 
 @final
@@ -180,6 +197,7 @@ class Block:
             self._error = error
             self._left.set()
         cancelled = await outwait(crossing.ended, crossing.cancel)
+        await self._guest.see_out()
         try:
             if crossing.is_own(error, cut=cut):
                 if cancelled is not None:
@@ -209,14 +227,17 @@ class Block:
 def raise_at_edge(error: BaseException) -> None:
     """Raise ``error``; of a group with one leaf that leaf, from the group."""
     leaf = error
-    while isinstance(leaf, BaseExceptionGroup):
-        members = cast("BaseExceptionGroup[BaseException]", leaf).exceptions
-        if len(members) != 1:
+    try:
+        while isinstance(leaf, BaseExceptionGroup):
+            members = cast("BaseExceptionGroup[BaseException]", leaf).exceptions
+            if len(members) != 1:
+                raise error
+            (leaf,) = members
+        if leaf is error:
             raise error
-        (leaf,) = members
-    if leaf is error:
-        raise error
-    raise leaf from error
+        raise leaf from error
+    finally:
+        del error, leaf
 
 
 def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:

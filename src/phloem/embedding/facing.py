@@ -20,10 +20,12 @@ from phloem.events.emitting import Committed
 from phloem.events.expecting import Expectation
 from phloem.events.scoped import ScopedBus
 from phloem.events.streams import EventStream
+from phloem.feeding.attached import Attached
 from phloem.feeding.batches import BatchResults
 from phloem.messages import Host
 from phloem.organism import Organism
 from phloem.pump.conversing import Conversation
+from phloem.pump.sources import Source
 
 from .crossing import Block, cross
 from .guests import Guest, join_guest
@@ -69,21 +71,8 @@ class Face:
 
 
 @final
-class IteratorFace(Face):
-    """One that is read with ``async for``."""
-
-    __slots__ = ()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        return await cross(self._guest, self._own.__anext__)
-
-
-@final
 class StreamFace(Face):
-    """A stream of events. What waits in its buffer is taken without a crossing."""
+    """A stream of events, or a batch's results. What waits there is taken without a crossing."""
 
     __slots__ = ()
 
@@ -141,7 +130,9 @@ READS: Final = ("attach", "open_batch")  # are given something to read, which ma
 FACES: Final[Mapping[type[Any], type[Face]]] = {
     Organism: Face,
     Conversation: Face,
-    BatchResults: IteratorFace,
+    Source: Face,
+    Attached: Face,
+    BatchResults: StreamFace,
     EventBus: Face,
     ScopedBus: Face,
     EventStream: StreamFace,
@@ -189,7 +180,7 @@ class Embedded:
             self._block = Block(guest, opened, partial(facing, guest))
             return await self._block.__aenter__()
         except GeneratorExit:
-            guest.let_go()
+            guest.abandon()
             raise
         except BaseException:
             await guest.leave()
@@ -199,7 +190,7 @@ class Embedded:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         if isinstance(error, GeneratorExit):  # the body is thrown away: nobody can wait here
-            self._guest.let_go()
+            self._guest.abandon()
             return await self._block.__aexit__(kind, error, traceback)
         try:
             return await self._block.__aexit__(kind, error, traceback)

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 import outcome
 import trio
 
-from phloem.errors import CallerError, ForeignGuest, HostGone, InternalError
+from phloem.errors import CallerError, ForeignGuest, HostGone, InternalError, OrganismClosed
 
 from .loops import (
     Bell,
@@ -62,12 +62,13 @@ async def join_guest() -> Guest:
         _refuse_foreign()
         guest = Guest(loop)
     guest.holders += 1
+    guest.organisms += 1
     try:
         await guest.ready.wait()
         if guest.over.rung:
             raise guest.why_over()
     except GeneratorExit:  # thrown away: nobody can wait here
-        guest.let_go()
+        guest.abandon()
         raise
     except BaseException:
         await guest.leave()
@@ -81,7 +82,8 @@ class Guest:
 
     def __init__(self, loop: Loop) -> None:
         self.loop, self._thread = loop, get_ident()
-        self.holders = 0
+        self.holders = 0  # organisms, and what crosses
+        self.organisms = 0
         self.ending = False
         self.ready, self.over, self.gone = Bell(loop), Bell(loop), Bell(loop)
         self.spawn: Callable[..., None]
@@ -91,6 +93,7 @@ class Guest:
         self._ticks: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self.by_hand = False
         self._why = LOOP_ENDS
+        self._told_closed = False
         self._failure: BaseException | None = None
         self._context = Context()  # of no caller: the organisms of one loop need not know each other
         begin = partial(
@@ -126,7 +129,8 @@ class Guest:
         if not self.by_hand:
             try:
                 self.loop.call_soon_threadsafe(self._tick, context=self._context)
-            except RuntimeError:  # closed, and not by way of its ``close``
+            except RuntimeError:  # closed, and not by way of its ``close``; in Trio's thread nobody hears it
+                self._told_closed = True
                 _log.error("%s", self._closed_text())
 
     def _tick(self) -> None:
@@ -138,17 +142,26 @@ class Guest:
 
     # -- the end --------------------------------------------------------------------------------------
 
-    def let_go(self) -> bool:
-        """One holder fewer; True if it was the last, and the guest ends."""
+    def let_go(self) -> None:
+        """One holder fewer; the guest ends after the last. Never a checkpoint."""
         self.holders -= 1
-        if not self.holders:
+        if not self.holders and not self.ending:
             self._why = ENDS
             self._end()
-        return not self.holders
+
+    def abandon(self) -> None:
+        """One organism fewer, where nobody can wait."""
+        self.organisms -= 1
+        self.let_go()
 
     async def leave(self) -> None:
-        """As ``let_go``, and wait for the end that it brings about. A cancel meanwhile comes afterwards."""
-        if self.let_go():
+        """One organism fewer; if nothing else holds the guest, wait for its end."""
+        self.abandon()
+        await self.see_out()
+
+    async def see_out(self) -> None:
+        """Wait for the end of a guest that nobody holds. A cancel meanwhile comes afterwards."""
+        if not self.holders:
             cancelled = await outwait(self.gone, lambda: None)
             if cancelled is not None:
                 redeliver(cancelled)
@@ -178,6 +191,8 @@ class Guest:
     def why_over(self) -> BaseException:
         """What whoever waited for something of this run is to be told."""
         failure = self._failure
+        if failure is None and self._why == ENDS:
+            return OrganismClosed("the organism has ended, and what ran it in this event loop")
         if failure is None:
             return HostGone(f"the organisms of this event loop were ended: {self._why}")
         cause = failure.__cause__ if isinstance(failure, trio.TrioInternalError) else failure
@@ -204,7 +219,7 @@ class Guest:
         hooks = sys.get_asyncgen_hooks()
         self.by_hand = True
         self._end()
-        for told in list(self.host_calls):
+        for told in list(self.host_calls.values()):
             told()
         try:
             while not self.over.rung:
@@ -223,6 +238,13 @@ class Guest:
             )
         return self.loop
 
+    def rescue(self) -> None:
+        """End it for a loop that was closed without our notice."""
+        self._why = self._closed_text()
+        if not self._told_closed:
+            _log.error("%s", self._why)
+        self.finish_by_hand()
+
     @property
     def stranded(self) -> bool:
         """True if it is this thread's, and its loop was closed without our notice."""
@@ -230,7 +252,7 @@ class Guest:
 
     def _closed_text(self) -> str:
         return (
-            f"found an event loop that was closed while {self.holders} organism(s) were open in it; expected "
+            f"found an event loop that was closed while {self.organisms} organism(s) were open in it; expected "
             "their blocks to be left first, as asyncio.run sees to. Their work was cancelled"
         )
 
@@ -240,7 +262,7 @@ def _refuse_foreign() -> None:
         return
     for guest in list(_guests.values()):
         if guest.stranded:
-            guest.finish_by_hand()
+            guest.rescue()
     if trio.lowlevel.in_trio_run():
         raise ForeignGuest(
             "found a Trio run in this thread that is not phloem's own (another guest, a held simulation, a task "

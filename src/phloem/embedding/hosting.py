@@ -74,7 +74,10 @@ class _HostCall:
 
     def _gone(self) -> None:
         """The loop will not run any more, and so the host's task will not end."""
-        self._tell(outcome.Error(self._guest.why_over()))
+        if self._cancel is not None:
+            self._tell(outcome.capture(self._cancel))
+        else:
+            self._tell(outcome.Error(self._guest.why_over()))
 
     def _tell(self, came: outcome.Outcome[Any]) -> None:
         if self._guest.host_calls.pop(self, None) is not None and self._waits is not None:

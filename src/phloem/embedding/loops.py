@@ -81,7 +81,7 @@ class Bell:
         """Wake all who wait. In the loop's thread. Never a checkpoint."""
         self.rung = True
         for future in self._waiting:
-            if not future.done():
+            if not future.done() and not self._loop.is_closed():
                 future.set_result(None)
         self._waiting.clear()
 
@@ -97,9 +97,7 @@ class Bell:
                     self._waiting.remove(future)
 
 
-async def outwait(
-    bell: Bell, cancel: Callable[[], object], end: Bell | None = None
-) -> BaseException | None:
+async def outwait(bell: Bell, cancel: Callable[[], object], end: Bell | None = None) -> BaseException | None:
     """Wait for ``bell``; the cancel that came meanwhile, or None.
 
     A cancel calls ``cancel``, and then nothing but ``end`` (the bell, where none is given) ends the

@@ -7,22 +7,24 @@ of what it reads. Used by ``facing``, for the sources of batches and for attache
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-from functools import partial
-from inspect import iscoroutinefunction
-from typing import Any, final
+from typing import Any, Final, final
 
+import anyio
 import trio
+from anyio.abc import ByteReceiveStream
 
 from phloem.messages import Host
 
-__all__ = ["read_from_host"]
+__all__ = ["HostStream", "read_from_host"]
+
+CLEANUP: Final = 2.0  # seconds that a generator of the host's may take to close, as a batch gives it
 
 
 def read_from_host(host: Host, source: Any) -> Any:
-    """``source`` as Trio's side may read it: itself, if it is Trio's own or has nothing to await."""
-    if isinstance(source, trio.abc.AsyncResource) or type(source).__module__.partition(".")[0] == "trio":
+    """``source`` as Trio's side may read it: itself, if it is Trio's own or is read in a thread."""
+    if isinstance(source, trio.abc.AsyncResource) or hasattr(source, "wrapped"):  # an async file, for one
         return source
-    if any(iscoroutinefunction(getattr(source, name, None)) for name in ("receive", "receive_some", "read")):
+    if isinstance(source, ByteReceiveStream):
         return HostStream(host, source)
     if isinstance(source, AsyncIterable):
         return _items(host, source)  # pyright: ignore[reportUnknownArgumentType]
@@ -40,20 +42,21 @@ async def _items(host: Host, source: AsyncIterable[Any]) -> AsyncGenerator[Any, 
                 return
             yield item
     finally:
-        if isinstance(items, AsyncGenerator):  # whoever reads one closes it
-            await host.call(items.aclose)
+        if isinstance(items, AsyncGenerator):  # whoever reads one closes it, also when cancelled
+            with trio.move_on_after(CLEANUP, shield=True):
+                await host.call(items.aclose)
 
 
 @final
 class HostStream:
-    """A stream of the host's: what is awaited of it is awaited in the host's loop."""
+    """A byte stream of the host's, with the one method that a stream of Trio's is read by."""
 
-    def __init__(self, host: Host, own: Any) -> None:
+    def __init__(self, host: Host, own: ByteReceiveStream) -> None:
         self._host, self._own = host, own
 
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._own, name)
-        return partial(self._host.call, value) if iscoroutinefunction(value) else value
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return _items(self._host, self._own)
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """The next bytes, b"" at the end. Checkpoint. Cancelled means: it was cancelled in the host."""
+        try:
+            return bytes(await self._host.call(self._own.receive, max_bytes))
+        except anyio.EndOfStream:
+            return b""

@@ -100,7 +100,7 @@ class _Call:
 
 @final
 class _Hold:
-    """An async context manager that a task keeps open for a thread: two answers, as it is entered and left."""
+    """An async context manager that a task keeps open for a thread. It answers twice: entered, and left."""
 
     def __init__(self, opens: Opens[Any], timeout: float | None) -> None:
         self._opens, self._leave = opens, trio.Event()
@@ -156,7 +156,7 @@ class OrganismThread:
             self._cut = True  # for a loop that has not begun yet
             self._stop(partial(self._scope.cancel, reason="its block was left by an error"))
             if self.failure is not None and isinstance(error, Exception):
-                raise self.failure
+                raise self.failure  # noqa: B904, ASYNC104 - it has a cause of its own; the error is its context
             raise
         if self.failure is not None:
             raise self.failure
@@ -168,9 +168,7 @@ class OrganismThread:
                 _nap(self._wake)
             self._thread.join()
 
-    def call(
-        self, function: Callable[..., Awaitable[Any]], *args: Any, timeout: float | None = None
-    ) -> Any:
+    def call(self, function: Callable[..., Awaitable[Any]], *args: Any, timeout: float | None = None) -> Any:
         """The result of ``await function(*args)`` in the organism's loop, in the caller's context. Blocks.
 
         Interrupted (by Ctrl-C, for one) means: it was cancelled there, and has ended. Raises
@@ -198,13 +196,12 @@ class OrganismThread:
         hold = _Hold(opens, timeout)
         call = hold.call
         with self._pended(call):
-            value = self._result(call, self._wait(call, partial(self._begin, call, hold), over=False))
-            try:
-                yield value
+            try:  # from before it is entered until after it is left: Ctrl-C may come at any moment
+                yield self._result(call, self._wait(call, partial(self._begin, call, hold), over=False))
+                left = self._wait(call, hold.leave) if self._reachable else LOST
             except BaseException:
                 self._interrupt(call)
                 raise
-            left = self._wait(call, hold.leave) if self._reachable else LOST
             if left is not LOST:  # else the organism has left it before
                 self._result(call, left)
 
@@ -342,8 +339,11 @@ def _nap(queue: SimpleQueue[None]) -> None:
 def _alone(error: BaseException) -> BaseException:
     """The one error in a group, with the group as its cause if it has none; or the group."""
     leaf = error
-    while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
-        leaf = cast("BaseExceptionGroup[BaseException]", leaf).exceptions[0]
+    while isinstance(leaf, BaseExceptionGroup):
+        members = cast("BaseExceptionGroup[BaseException]", leaf).exceptions
+        if len(members) != 1:
+            return error
+        (leaf,) = members
     if leaf is not error and leaf.__cause__ is None:
         leaf.__cause__ = error
     return leaf

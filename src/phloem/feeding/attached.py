@@ -128,7 +128,6 @@ class Attached:
             for piece in pieces:
                 if not await self._send(piece):
                     return
-                self._unsent -= 1
             if not chunk:
                 return
 
@@ -137,6 +136,7 @@ class Attached:
         request = self._framed.read(piece)
         if isinstance(request, Refused):
             self._unread += 1
+            self._unsent -= 1
             self._pump.observer.unread(self.name, folded(request.faults))
             await trio.lowlevel.checkpoint()  # a chunk may be full of such
             return True
@@ -149,6 +149,7 @@ class Attached:
             pass  # counted by the source, and told by the pump
         except OrganismClosed:
             return False
+        self._unsent -= 1
         return True
 
 

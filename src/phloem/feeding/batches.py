@@ -124,7 +124,9 @@ class BatchResults:
     def __init__(self, door: Door, pump: Pump, sender: str, window: int, *, ordered: bool) -> None:
         self._door, self._core, self._intake = door, pump.core, pump.intake
         self._sender, self._ordered = sender, ordered
-        self._origin = Origin(sender)  # a line of its own: others wait for one message of a batch, not for all
+        self._origin = Origin(
+            sender
+        )  # a line of its own: others wait for one message of a batch, not for all
         self._places = trio.Semaphore(window)
         self._put, self._results = trio.open_memory_channel[_Entry](window)
         self._entries: dict[int, _Entry] = {}  # the window, by number
@@ -143,25 +145,51 @@ class BatchResults:
         return self
 
     async def __anext__(self) -> BatchResult:
+        """As ``receive``, until all have been read."""
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    async def receive(self) -> BatchResult:
         """The next result. Checkpoint. Cancelled means: none was taken.
 
         After the last one raises what the source raised, if it did, or ContractError for what is no
-        message. Raises trio.ClosedResourceError outside of the block.
+        message; then trio.EndOfChannel, and trio.ClosedResourceError outside of the block.
         """
-        if self._busy:
-            raise trio.BusyResourceError("another task is reading this batch")
-        self._free()
+        self._ask_for_the_next()
         self._busy = True
         entry: _Entry | None = None
         try:
             entry = await self._results.receive()
         except trio.EndOfChannel:
-            pass  # all have been read; why no more come is said below, where it has no other error's context
+            pass  # why no more come is said below, where it has no other error for its context
         finally:
             self._busy = False
+        return self._read_result(entry)
+
+    def receive_nowait(self) -> BatchResult:
+        """As ``receive``, but raises trio.WouldBlock if there is nothing yet. Never a checkpoint."""
+        self._ask_for_the_next()
+        entry: _Entry | None = None
+        try:
+            entry = self._results.receive_nowait()
+        except trio.EndOfChannel:
+            pass
+        return self._read_result(entry)
+
+    def _ask_for_the_next(self) -> None:
+        """The result that was read last gives its place to another message."""
+        if self._busy:
+            raise trio.BusyResourceError("another task is reading this batch")
+        if self._held is not None:
+            self._vacate(self._held)
+            self._held = None
+
+    def _read_result(self, entry: _Entry | None) -> BatchResult:
         if entry is None:
             if not self._failures:
-                raise StopAsyncIteration
+                raise trio.EndOfChannel
             failure = min(self._failures, key=itemgetter(0))[1]  # of several, the first message's
             self._failures = []
             raise failure
@@ -185,12 +213,6 @@ class BatchResults:
             for entry in list(self._entries.values())
             if not entry.void
         )
-
-    def _free(self) -> None:
-        """The result that was read last gives its place to the next message."""
-        if self._held is not None:
-            self._vacate(self._held)
-            self._held = None
 
     def _vacate(self, entry: _Entry) -> None:
         del self._entries[entry.number]
@@ -248,7 +270,9 @@ class BatchResults:
         try:
             turn = await self._door.enter(self._examine(entry.message), self._sender, None, None)
         except MessageRejected as error:
-            self._ended(entry, error.outcome or Outcome("", ConversationState.REJECTED, rejections=(error.huh,)))
+            self._ended(
+                entry, error.outcome or Outcome("", ConversationState.REJECTED, rejections=(error.huh,))
+            )
         except OrganismClosed:
             self._ended(entry, Outcome("", ConversationState.CANCELLED, NOT_SENT))
         except ContractError as error:

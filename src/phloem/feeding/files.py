@@ -11,11 +11,11 @@ import io
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, cast, final
 
 import trio
 
-__all__ = ["CHUNK", "FileReader", "blocking_file", "blocking_path"]
+__all__ = ["CHUNK", "FileReader", "as_bytes", "blocking_file", "blocking_path"]
 
 CHUNK: Final = 64 * 1024  # bytes per thread hop (about 100 µs), and what a pipe holds
 
@@ -116,13 +116,17 @@ class _Object:
         self._read = read
 
     def read(self) -> bytes:
-        chunk = self._read(CHUNK)
-        if not isinstance(chunk, bytes | bytearray | memoryview):
-            raise TypeError(f"its read gave {type(chunk).__name__}, expected bytes")
-        return bytes(chunk)
+        return as_bytes(self._read(CHUNK))
 
     def close(self) -> None:
         """It is its owner's."""
+
+
+def as_bytes(chunk: Any) -> bytes:
+    """What somebody else's stream gave. Raises TypeError."""
+    if not isinstance(chunk, bytes | bytearray | memoryview):
+        raise TypeError(f"it gave {type(chunk).__name__}, expected bytes")
+    return bytes(cast("bytes", chunk))
 
 
 def blocking_path(path: str | os.PathLike[str]) -> FileReader:
@@ -134,7 +138,9 @@ def blocking_file(file: Any) -> FileReader | None:
     """The rest of an open binary file; None if it is none."""
     if isinstance(file, io.TextIOBase):
         return None
-    raw = file.raw if isinstance(file, io.BufferedReader | io.BufferedRandom) else file
+    raw: Any = file
+    if type(file) in (io.BufferedReader, io.BufferedRandom):
+        raw = file.raw
     if isinstance(raw, io.FileIO):
         return FileReader(_Descriptor(file))
     for name in ("read1", "read"):  # read would wait until all of a chunk is there

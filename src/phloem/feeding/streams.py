@@ -17,7 +17,7 @@ from anyio.abc import ByteReceiveStream
 from phloem.errors import ConfigurationError, ConfigurationFault
 from phloem.guarding import guarded
 
-from .files import CHUNK, FileReader, blocking_file, blocking_path
+from .files import CHUNK, FileReader, as_bytes, blocking_file, blocking_path
 
 __all__ = ["ByteReader", "reader_of"]
 
@@ -69,7 +69,7 @@ class _TrioStream:
         self._stream = stream
 
     async def receive(self) -> bytes:
-        return bytes(await self._stream.receive_some(CHUNK))
+        return as_bytes(await self._stream.receive_some(CHUNK))
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -106,13 +106,11 @@ class _Items:
         while True:
             await trio.lowlevel.checkpoint()  # it may never do so itself
             try:
-                item = await anext(self._items)
+                chunk = as_bytes(await anext(self._items))
             except StopAsyncIteration:
                 return b""
-            if not isinstance(item, bytes | bytearray | memoryview):
-                raise TypeError(f"it gave {type(item).__name__}, expected bytes")
-            if len(item):
-                return bytes(item)
+            if chunk:  # an empty one is not the end
+                return chunk
 
     async def aclose(self) -> None:
         generator = self._iterable if self._items is None else self._items

@@ -102,7 +102,10 @@ def _framing(framing: str) -> Framing:
 def _target(framing: Framing, to: str | None, listeners: list[Taker]) -> Taker | None:
     """The listener that lines of text are for; None in other framings. Raises ConfigurationError."""
     fault = None
-    names = {each.name.casefold(): each for each in reversed(listeners) if not each.private}
+    names: dict[str, Taker] = {}
+    for each in listeners:
+        if not each.private:
+            names.setdefault(each.name.casefold(), each)
     found = None if to is None else names.get(to.casefold())
     if to is not None and framing is Framing.XML:
         fault = (repr(to), 'none with the framing "xml": each envelope says itself where it goes')

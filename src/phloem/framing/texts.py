@@ -89,11 +89,12 @@ class TextReader:
 
 
 def _expected(listener: Taker) -> str:
-    names = [contract.payload_class.__name__ for contract in listener.contracts[:_NAMED]]
-    which = " or ".join(
-        f"{name} {{…}}" if len(names) > 1 else f"{{…}} with the fields of {name}" for name in names
-    )
-    return f"{which}, or <{' or <'.join(contract.tag for contract in listener.contracts[:_NAMED])}> as XML"
+    contracts = listener.contracts[:_NAMED]
+    if len(contracts) == 1:
+        given = f"{{…}} with the fields of {contracts[0].payload_class.__name__}"
+    else:
+        given = " or ".join(f"{contract.payload_class.__name__} {{…}}" for contract in contracts)
+    return f"{given}, or {' or '.join(f'<{contract.tag}>' for contract in contracts)} as XML"
 
 
 def _is_text(hint: Any) -> bool:

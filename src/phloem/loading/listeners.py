@@ -22,7 +22,9 @@ from .rules import shown
 
 _A_CLASS = "a payload class: a dataclass, or a class with xsd() and xml_value()"
 _A_HANDLER = "async def or def handler(payload, metadata)"
-_FOR_HOST = "async def handler(payload, metadata), which is awaited there; without it, a worker thread runs it"
+_FOR_HOST = (
+    "async def handler(payload, metadata), which is awaited there; without it, a worker thread runs it"
+)
 
 
 def resolve_payloads(

@@ -2,7 +2,8 @@
 
 Decides what a listener inherits from its organism, and which of its peers' contracts an
 agent's usage instructions speak of. Reads no file and starts nothing; a peer whose contract
-has no example is a fault of the configuration, and so is a handler for a host that is not there. ``organism`` and ``cli`` call it.
+has no example is a fault of the configuration, and so is a handler for a host that is not there.
+``organism`` and ``cli`` call it.
 """
 
 from __future__ import annotations

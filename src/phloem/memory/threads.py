@@ -49,7 +49,8 @@ class Thread:
     meanwhile; the pump alone writes them. ``wrong`` counts attempts in a row that sent
     something that was refused. ``lasting`` threads outlive a respond (a conversation that
     takes several turns keeps the first listener's thread). ``slots`` is what it remembers,
-    ``todos`` how many watchers belong to it; ``context`` and ``todos`` alone write those.
+    ``todos`` how many watchers belong to it; ``context`` and ``todos`` alone write those. On an
+    ``unasked`` one phloem itself has begun: nobody waits for what is responded there.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Thread:
         "slots",
         "todos",
         "turn",
+        "unasked",
         "wrong",
     )
 
@@ -78,6 +80,7 @@ class Thread:
         self.line: OrderedDict[Any, None] | None = None
         self.slots: Any = None
         self.todos = 0
+        self.unasked = False
 
     @property
     def chain(self) -> tuple[str, ...]:

@@ -22,8 +22,9 @@ from .conversation import Turn
 from .core import Core
 from .ledger import over_budget
 from .pipeline import Placed
-from .ready_made import Branch, name_of
+from .ready_made import Branch
 from .routing import Listener, Miss
+from .stages import Stage
 from .steps import Passed
 
 __all__ = ["Burying", "check_branches"]
@@ -56,23 +57,38 @@ def check_branches(placed: Sequence[Placed], core: Core) -> None:
 class Burying:
     """The branches for dead letters of one pump."""
 
-    def __init__(self, core: Core, branches: Sequence[Branch], max_text: int) -> None:
+    def __init__(self, core: Core, branches: Sequence[Stage], max_text: int) -> None:
         self._core, self._branches = core, branches
         self._longest = max_text // _PER_CHAR
+        self._letters: list[tuple[Turn, DeadLetter]] = []
 
     def buried(self, turn: Turn, letter: DeadLetter) -> None:
-        """Send it to whom the first branch names that is for it. Never a checkpoint."""
+        """Kept until its stretch is booked: what that sends was counted before."""
+        self._letters.append((turn, letter))
+
+    def deliver(self, turn: Turn) -> None:
+        """Send each to whom the first branch names that is for it. Never a checkpoint."""
+        if self._letters:
+            letters, self._letters = self._letters, []
+            for whose, letter in letters:
+                self._branch(whose, letter)
+
+    def _branch(self, turn: Turn, letter: DeadLetter) -> None:
         if turn.cut is not None or turn.outcome is not None:
             return
-        for branch in self._branches:
+        for stage in self._branches:
+            branch = stage.step
+            assert isinstance(branch, Branch)
             takers = self._core.steps.routes.find(DeadLetter.__name__, branch.to, None)
             if isinstance(takers, Miss):
                 continue
             if letter.from_listener == SYSTEM and letter.to_listener in [taker.key for taker in takers]:
                 return
+            stage.seen += 1
             wanted = attempted(branch.predicate, letter)
             if isinstance(wanted, Raised):
-                self._core.observer.step_raised(f"{name_of(branch)} after dispatch", wanted.error)
+                stage.failed += 1
+                self._core.observer.step_raised(f"{stage.name} {stage.placed.place}", wanted.error)
                 continue
             if wanted:
                 for taker in takers:
@@ -93,6 +109,7 @@ class Burying:
             return
         threads = conversation.threads
         thread = threads.extend(threads.root, conversation.next_id(), taker.key, turn.number)
+        thread.unasked = True
         passed = Passed(taker, contract, payload, text)
         core.queue.put([core.open(turn, thread, passed, SYSTEM, None)])
 

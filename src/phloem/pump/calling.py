@@ -12,7 +12,7 @@ import functools
 import inspect
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any, Final, TypeVar, cast, final
 
@@ -26,7 +26,7 @@ __all__ = ["Around", "Calling", "HandlerThreads", "has_generator", "is_async", "
 MOST_LAYERS: Final = 64  # partials and decorators around one function; more is a circle
 _ON_HOST: Final = "__phloem_on_host__"
 
-_Function = TypeVar("_Function", bound=Callable[..., Awaitable[Any]])
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def on_host(function: _Function) -> _Function:
@@ -93,7 +93,7 @@ def _layers(handler: object) -> Iterator[object]:
     for _ in range(MOST_LAYERS):
         yield layer
         if isinstance(layer, functools.partial):
-            layer = cast("functools.partial[Any]", layer).func
+            layer = layer.func
         elif isinstance(layer, MethodType):
             layer = layer.__func__
         elif hasattr(layer, "__wrapped__"):
@@ -177,7 +177,9 @@ class HandlerThreads:
             "waiting": seen.tasks_waiting,
         }
 
-    async def run(self, key: str, handler: Callable[..., Any], payload: Any, metadata: HandlerMetadata) -> Any:
+    async def run(
+        self, key: str, handler: Callable[..., Any], payload: Any, metadata: HandlerMetadata
+    ) -> Any:
         """The handler's answer, from a worker thread that has the caller's context variables. Checkpoint.
 
         Cancelled means: it was not begun, or its thread runs on by itself and keeps its token until
@@ -198,9 +200,7 @@ class HandlerThreads:
         finally:
             job.left = True
 
-    def _work(
-        self, job: _Job, handler: Callable[..., Any], payload: Any, metadata: HandlerMetadata
-    ) -> Any:
+    def _work(self, job: _Job, handler: Callable[..., Any], payload: Any, metadata: HandlerMetadata) -> Any:
         """The thread's side."""
         if job.left:  # the system was slow to start it
             return None

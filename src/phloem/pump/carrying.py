@@ -60,13 +60,13 @@ class Carriers:
 
     def pulse(self) -> None:
         """Start whatever has room to run. Never a checkpoint."""
-        if self._core.expiring:
-            self._start_deadlines()
         while (taken := self._next()) is not None:
             carrier, delivery = taken
             assert self.spawn is not None  # _next has found the nursery open
             name = f"phloem {delivery.listener.key}"
             context_for(delivery).run(self.spawn, self._carry, carrier, delivery, name=name)
+        if self._core.expiring:
+            self._start_deadlines()
 
     def start_timer(self, turn: Turn) -> None:
         """Hold the turn to its budget of seconds, if it has one."""
@@ -87,21 +87,26 @@ class Carriers:
         self.pulse()
 
     def _start_deadlines(self) -> None:
+        """A timer for each message with a deadline of its own that could not be taken at once."""
         expiring, self._core.expiring = self._core.expiring, []
         for delivery in expiring:
-            if self.spawn is not None and delivery.ending is None:
-                self.spawn(self._expire, delivery, name="phloem deadline")
+            if self.spawn is not None and delivery.carried is not None and delivery.waits:
+                timer = delivery.carried.timer = trio.CancelScope()
+                self.spawn(self._expire, delivery, timer, name="phloem deadline")
 
-    async def _expire(self, delivery: Delivery) -> None:
+    async def _expire(self, delivery: Delivery, timer: trio.CancelScope) -> None:
         """End a delivery at its own deadline while it waits; a running one has that on its dispatch."""
-        await trio.sleep_until(delivery.expires)
-        if delivery.ending is None and not delivery.running:
-            self._core.queue.discard(delivery)
-            key = delivery.listener.key
-            cause = Cause("deadline", f"the deadline of its message passed before {key} was reached", key)
-            delivery.turn.stepped = delivery.turn.stepped or cause
-            self._settling.failed(delivery, cause)
-            self.pulse()
+        with timer:
+            await trio.sleep_until(delivery.expires)
+        if delivery.carried is None or delivery.carried.timer is not timer or not delivery.waits:
+            return
+        delivery.carried.timer = None
+        self._core.queue.discard(delivery)
+        key = delivery.listener.key
+        cause = Cause("deadline", f"the deadline of its message passed before {key} was reached", key)
+        delivery.turn.stepped = delivery.turn.stepped or cause
+        self._settling.failed(delivery, cause)
+        self.pulse()
 
     def _next(self) -> tuple[object, Delivery] | None:
         """A new carrier's slots, and the next delivery with room, taken."""
@@ -122,6 +127,8 @@ class Carriers:
 
     def _take(self, carrier: object, delivery: Delivery) -> None:
         self._slots.take(delivery.listener, carrier)
+        if delivery.carried is not None:
+            delivery.carried.end_timer()
         delivery.running = delivery.turn.dispatched = True
         self._parse_was_last = False
 
@@ -168,6 +175,8 @@ class Carriers:
                 scope.deadline = now + listener.handler_timeout
                 if delivery.carried is not None:
                     scope.deadline = min(scope.deadline, delivery.carried.expires)
+                    if now >= delivery.carried.expires:
+                        scope.cancel(reason="the deadline of its message has passed")
                 if meter is not None:
                     meter.start(scope, now)
                 if delivery.cut is not None:
@@ -273,6 +282,8 @@ class Carriers:
         delivery.attempt += 1
         delivery.running = False
         self._core.queue.again(delivery)
+        if delivery.expires != math.inf:
+            self._core.expiring.append(delivery)
         self.pulse()
 
     def _meter(self, turn: Turn, listener: Listener, now: float) -> Meter:

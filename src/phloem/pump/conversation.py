@@ -101,6 +101,11 @@ class Delivery:
         return math.inf if self.carried is None else self.carried.expires
 
     @property
+    def waits(self) -> bool:
+        """True while it is queued, or stands in its thread's line."""
+        return self.ending is None and not self.running
+
+    @property
     def handled(self) -> bool:
         """True while a handler has it (or is about to)."""
         return self.running and not self.pausing

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import Context
-from typing import Any, Final, final
+from typing import Any, Final, Protocol, final
 
 from phloem.config import Budgets
 from phloem.errors import InternalError
@@ -32,6 +32,7 @@ from phloem.messages import (
 )
 from phloem.wire.parsing import printable
 
+from .carried import Carried
 from .conversation import Conversation, Delivery, Turn, further
 from .ledger import Ledger, Overrun, over_budget
 from .observer import Observer
@@ -51,6 +52,18 @@ _FAILED: Final = (  # what makes a block failed; a turn that its own caller canc
 PRUNED: Final = Cause("pruned", "the call it belonged to has ended")
 
 
+class Morgue(Protocol):
+    """Who takes dead letters as messages. Both are called in the stretch that booked the death."""
+
+    def buried(self, turn: Turn, letter: DeadLetter) -> None:
+        """A message has died; what belongs to the same stretch is not all booked yet."""
+        ...
+
+    def deliver(self, turn: Turn) -> None:
+        """The stretch is booked: what there is for somebody may be opened, if it fits."""
+        ...
+
+
 @final
 class Core:
     """The books, the queue and the live conversations of one pump."""
@@ -67,6 +80,7 @@ class Core:
         organism: str,
         *,
         depth_first: bool,
+        count: Iterator[int] | None = None,
         max_attempts: int,
         keep_outcomes: int,
         keep_outcome_bytes: int,
@@ -78,7 +92,7 @@ class Core:
         self.listeners = {listener.key: listener for listener in listeners}
         self.max_attempts = max_attempts
         self.ledger = Ledger()
-        self.queue: RunQueues[Delivery] = RunQueues(depth_first=depth_first)
+        self.queue: RunQueues[Delivery] = RunQueues(depth_first=depth_first, count=count)
         self.conversations: dict[str, Conversation] = {}
         self.ended: dict[ConversationState, int] = dict.fromkeys(ConversationState, 0)
         self._ids = ids
@@ -88,7 +102,7 @@ class Core:
         self._turn_ended, self._conversation_ended = turn_ended, conversation_ended
         self._opened = 0
         self.expiring: list[Delivery] = []  # with a deadline of their own, and without a timer yet
-        self.on_buried: Callable[[Turn, DeadLetter], None] | None = None  # who takes dead letters
+        self.morgue: Morgue | None = None  # who takes dead letters
 
     # -- beginning ------------------------------------------------------------------------
 
@@ -171,6 +185,8 @@ class Core:
             delivery.carried = item.carried
             if item.carried.expires != math.inf:
                 self.expiring.append(delivery)
+        elif cause is not None and cause.carried is not None:  # a notice
+            delivery.carried = Carried(dict(cause.carried.notes), math.inf)
         self.ledger.open(delivery)
         if turn.conversation.todos is not None or self.memory.refuses:
             self.memory.accepted(delivery)
@@ -210,8 +226,8 @@ class Core:
         letter = DeadLetter(message_id, turn.conversation.id, sender, to, cause.reason, cause, xml)
         turn.buried(letter)
         self.observer.buried(letter, cause_id)
-        if self.on_buried is not None:
-            self.on_buried(turn, letter)
+        if self.morgue is not None:
+            self.morgue.buried(turn, letter)
 
     def end(self, turn: Turn, item: Ended, sender: str, sent_by: Delivery | None) -> None:
         """Book what a user's step has ended before it was sent, with its dead letter."""
@@ -229,6 +245,8 @@ class Core:
     ) -> None:
         """Book how it ended. Whoever calls releases its thread (or prunes it) and asks ``check``."""
         self.ledger.close(delivery, ending, cause)
+        if delivery.carried is not None:
+            delivery.carried.end_timer()
         self.memory.ended(delivery, ending, with_thread=with_thread)
         if delivery.tells is not None and (ending is Ending.HANDLED or cause is PRUNED):
             delivery.turn.faults.pop(delivery.tells, None)
@@ -303,6 +321,8 @@ class Core:
 
     def check(self, turn: Turn) -> None:
         """End the turn if nothing of it is in flight."""
+        if self.morgue is not None:
+            self.morgue.deliver(turn)
         if turn.live or turn.outcome is not None:
             return
         conversation = turn.conversation

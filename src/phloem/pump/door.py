@@ -135,7 +135,7 @@ class Door:
         if flow is None:
             await self.take_seat(sender, origin)
         else:
-            async with flow.limited("admit"):
+            async with flow.limited("admit", may_wait=not self.inside):
                 await self.take_seat(sender, origin)
         seated = False
         try:

@@ -60,7 +60,7 @@ class Examine:
             assert self.arrived is not None
             mended = partial(observer.mended, self._sender)
             claimed = partial(observer.claim_ignored, self._sender)
-            return await flow.examine(self.arrived, self._read, mended, claimed)
+            return await flow.examine(self.arrived, self._read, mended, claimed, may_wait=not self._inside)
         if self._data is None:
             try:
                 return self._pump.core.steps.from_payload(self._payload, self._to, None)

@@ -1,19 +1,20 @@
 """Lines of tasks that are fair between the sources they come from.
 
-Decides who is next: urgent sources first, then each source in turn with whoever of it waits
-longest, so that a flooding one delays another by at most one task. Hands over to tasks that wait,
-and holds nothing itself, so nothing is lost on the way. Knows nothing of seats and documents. The
-intake alone calls it.
+Decides who is next: urgent sources first, then of the source whose last turn is longest ago whoever of
+it waits longest. So a flooding one delays another by at most one task, and who rarely comes does not
+stand behind its crowd. Hands over to tasks that wait, and holds nothing itself, so nothing is lost on
+the way. Knows nothing of seats and documents. The intake alone calls it.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Iterator
+from heapq import heappop, heappush
 from typing import Generic, TypeVar, final
 
 import trio
 
-from .origin import Origin
+from .origin import Origin, born
 
 __all__ = ["FairGate", "FairLine"]
 
@@ -22,14 +23,17 @@ T = TypeVar("T")
 
 @final
 class FairLine(Generic[T]):
-    """Where tasks wait to be given something."""
+    """Where tasks wait to be given something. ``count`` counts turns, and is the same for all lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: Iterator[int]) -> None:
+        self._count = count
         # A channel for each source that has ever waited, until it is closed: tasks of one stand in it.
         self._ways: dict[Origin | None, tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]]] = {}
-        # Whose turn it is, first to last. Who has given up may still stand here: ``_next`` looks.
-        self._urgent: OrderedDict[Origin | None, None] = OrderedDict()
-        self._others: OrderedDict[Origin | None, None] = OrderedDict()
+        self._turns: dict[Origin | None, int] = {}  # when each had its last turn
+        # Heaps of (its last turn, how manieth, source): those that wait, and some that have given up.
+        self._urgent: list[tuple[int, int, Origin | None]] = []
+        self._others: list[tuple[int, int, Origin | None]] = []
+        self._standing: set[Origin | None] = set()  # those in the heaps; asked, never walked through
         self._closed = False
 
     def __len__(self) -> int:
@@ -44,6 +48,10 @@ class FairLine(Generic[T]):
         way = self._ways.get(origin)
         return 0 if way is None else way[1].statistics().tasks_waiting_receive
 
+    def took(self, origin: Origin | None) -> None:
+        """One of that source has found what it wants without waiting: that was a turn too."""
+        self._turns[origin] = next(self._count)
+
     async def wait(self, origin: Origin | None) -> T:
         """Until it is given something. Checkpoint. Cancelled means: it was given nothing.
 
@@ -53,37 +61,32 @@ class FairLine(Generic[T]):
             raise trio.ClosedResourceError
         if origin not in self._ways:
             self._ways[origin] = trio.open_memory_channel[T](0)
-        receive = self._ways[origin][1]
-        turns = self._turns(origin)
-        turns.setdefault(origin)
-        try:
-            return await receive.receive()
-        finally:
-            if not receive.statistics().tasks_waiting_receive:
-                turns.pop(origin, None)
+        if origin not in self._standing:
+            self._stand(origin)
+        return await self._ways[origin][1].receive()
 
     def serve(self, value: T) -> bool:
         """Give it to the next who waits; False if nobody does."""
-        turns = self._next()
-        if turns is None:
+        heap = self._next()
+        if heap is None:
             return False
-        origin, _ = turns.popitem(last=False)
+        _, _, origin = heappop(heap)
+        self._standing.discard(origin)
         self._ways[origin][0].send_nowait(value)
+        self.took(origin)
         if self.waiting(origin):
-            turns[origin] = None  # it has had its turn: it stands last
+            self._stand(origin)
         return True
 
     def forget(self, origin: Origin) -> None:
         """The source is closed: who waits there is told so."""
-        self._turns(origin).pop(origin, None)
+        self._turns.pop(origin, None)
         if (way := self._ways.pop(origin, None)) is not None:
             self._shut(way)
 
     def close(self) -> None:
         """Nobody is given anything any more; who waits is told so."""
         self._closed = True
-        self._urgent.clear()
-        self._others.clear()
         for way in self._ways.values():
             self._shut(way)
 
@@ -92,16 +95,18 @@ class FairLine(Generic[T]):
         way[1].close()
         way[0].close()
 
-    def _turns(self, origin: Origin | None) -> OrderedDict[Origin | None, None]:
-        return self._urgent if origin is not None and origin.urgent else self._others
+    def _stand(self, origin: Origin | None) -> None:
+        self._standing.add(origin)
+        heap = self._urgent if origin is not None and origin.urgent else self._others
+        heappush(heap, (self._turns.get(origin, born(origin)), next(self._count), origin))
 
-    def _next(self) -> OrderedDict[Origin | None, None] | None:
-        """The turns whose first has somebody waiting; those who have given up are taken out."""
-        for turns in (self._urgent, self._others):
-            while turns:
-                if self.waiting(next(iter(turns))):
-                    return turns
-                turns.popitem(last=False)
+    def _next(self) -> list[tuple[int, int, Origin | None]] | None:
+        """The heap whose first has somebody waiting; those who have given up are taken out."""
+        for heap in (self._urgent, self._others):
+            while heap:
+                if self.waiting(heap[0][2]):
+                    return heap
+                self._standing.discard(heappop(heap)[2])
         return None
 
 
@@ -109,8 +114,8 @@ class FairLine(Generic[T]):
 class FairGate:
     """One task at a time may stand in it; the others wait in a fair line."""
 
-    def __init__(self) -> None:
-        self._line = FairLine[None]()
+    def __init__(self, count: Iterator[int]) -> None:
+        self._line = FairLine[None](count)
         self.held = False
 
     async def enter(self, origin: Origin | None) -> None:
@@ -120,7 +125,9 @@ class FairGate:
         """
         if self.held:
             await self._line.wait(origin)  # whoever leaves hands it over: it stays held
-        self.held = True
+        else:
+            self.held = True
+            self._line.took(origin)
 
     def leave(self) -> None:
         """Let the next in."""

@@ -53,6 +53,7 @@ __all__ = ["Flow", "Read"]
 
 Read = Callable[[bytes | str], Awaitable[tuple[Element, Sequence[Mend]]]]
 Mended = Callable[[Sequence[Mend]], None]
+Parsed = tuple[Document, Element, Sequence[Mend]] | Refused | Ended
 
 
 @final
@@ -60,31 +61,32 @@ class Flow:
     """One organism's steps with its users' between them."""
 
     def __init__(self, pipeline: Pipeline, steps: Steps, random: Random, tell: Tell) -> None:
-        self._steps, self._pipeline = steps, pipeline
+        self._steps, self._pipeline, self._tell = steps, pipeline, tell
         self._walk = walk = Walk(pipeline, steps, random, tell)
         last = walk.at("decode", before=False) + walk.at("dispatch", before=True)
         seeing = [each for each in last if isinstance(each.step, Tap | Sample)]
         self._watching = [each for each in seeing if each.placed.before]
         after = walk.at("dispatch", before=False) + walk.at("replies", before=True)
         self._watching_after = [each for each in after if isinstance(each.step, Tap | Sample)]
-        self.gates = [each.step for each in last if isinstance(each.step, Limit | Pace | Rate)]
-        self.branches = [each.step for each in after if isinstance(each.step, Branch)]
+        self._gated = [each for each in last if isinstance(each.step, Limit | Pace | Rate)]
+        self.gates = [each.step for each in self._gated if isinstance(each.step, Limit | Pace | Rate)]
+        self.branches = [each for each in after if isinstance(each.step, Branch)]
         self._around = pipeline.replacement("dispatch")
 
     # -- from outside -----------------------------------------------------------------------
 
     async def arrive(self, incoming: Incoming) -> Outcome:
         """Before ``admit``: it has no seat yet. Waits where a step does."""
-        if incoming.data is None:
-            incoming = replace(incoming, payload=self._steps.shown(incoming.sent))
         (found,) = await self._walk.through(self._walk.at("admit", before=True), incoming)
         return found
 
-    def limited(self, name: str) -> AbstractAsyncContextManager[None]:
+    def limited(self, name: str, *, may_wait: bool) -> AbstractAsyncContextManager[None]:
         """Around one of phloem's steps: a token of whoever limits that. Checkpoint."""
-        return self._walk.limited(name)
+        return self._walk.limited(name, may_wait=may_wait)
 
-    async def examine(self, arrived: Outcome, read: Read, mended: Mended, claimed: Claimed) -> list[Checked]:
+    async def examine(
+        self, arrived: Outcome, read: Read, mended: Mended, claimed: Claimed, *, may_wait: bool
+    ) -> list[Checked]:
         """From behind ``admit`` to the books, for what a stranger sends."""
         found: list[Outcome] = await self._walk.on(self._walk.at("admit", before=False), [arrived])
         found = await self._walk.on(self._walk.at("parse", before=True), found)
@@ -95,7 +97,9 @@ class Flow:
             elif each.data is None:
                 checked += await self._object(each)
             else:
-                checked += await self._bytes(each, read, mended, claimed)
+                async with self._walk.limited("parse", may_wait=may_wait):
+                    parsed = await self._parsed(each, read)
+                checked += await self._after_parsing(parsed, mended, claimed)
         return checked
 
     async def _object(self, incoming: Incoming) -> list[Checked]:
@@ -115,30 +119,30 @@ class Flow:
         )
         return await self._walk.parts([part], None)
 
-    async def _bytes(self, incoming: Incoming, read: Read, mended: Mended, claimed: Claimed) -> list[Checked]:
+    async def _parsed(self, incoming: Incoming, read: Read) -> Parsed:
+        """Step 2, and what stands in its place."""
         data = incoming.data
         assert data is not None
         by = self._pipeline.replacement("parse")
-        async with self._walk.limited("parse"):
-            if by is not None:
-                given = await self._walk.replaced("parse", by, incoming, (bytes, str))
-                if isinstance(given, Ended):
-                    return [given]
-                data = cast("bytes | str", given)
-            text = data if isinstance(data, str) else data.decode("utf-8", "replace")
-            document = Document(incoming.sender, text, notes=incoming.notes, expires=incoming.expires)
-            found = await self._repair(document, data, read)
-        if not isinstance(found, tuple):
-            return [found]
-        document, root, mends = found
+        if by is not None:
+            given = await self._walk.replaced("parse", by, incoming, (bytes, str))
+            if isinstance(given, Ended):
+                return given
+            data = cast("bytes | str", given)
+        text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+        document = Document(incoming.sender, text, notes=incoming.notes, expires=incoming.expires)
+        return await self._repair(document, data, read)
+
+    async def _after_parsing(self, parsed: Parsed, mended: Mended, claimed: Claimed) -> list[Checked]:
+        if not isinstance(parsed, tuple):
+            return [parsed]
+        document, root, mends = parsed
         if mends:
             mended(mends)
         return await self._walk.document(document, [root], None, claimed)
 
-    async def _repair(
-        self, document: Document, data: bytes | str, read: Read
-    ) -> tuple[Document, Element, Sequence[Mend]] | Refused | Ended:
-        """Steps 2: the document as a tree, or why not."""
+    async def _repair(self, document: Document, data: bytes | str, read: Read) -> Parsed:
+        """The document as a tree, or why not."""
         between = self._walk.at("parse", before=False) + self._walk.at("repair", before=True)
         by = self._pipeline.replacement("repair")
         if between or by is not None:
@@ -174,11 +178,10 @@ class Flow:
         mends: list[Mend] = []
         try:
             if between or by is not None:
-                try:  # the same reading as below, its fault set aside
-                    steps.roots(data, sender, mends.extend)
+                try:
+                    steps.roots(data, sender, mends.extend, strictly=True)
                 except InvalidMessage as invalid:
                     document = replace(document, fault=invalid.faults[0])
-                mends.clear()
                 (passed,) = await self._walk.through(between, document)
                 if not isinstance(passed, Document):
                     return [cast("Refused | Ended", passed)]
@@ -190,7 +193,7 @@ class Flow:
                 if given is not None:
                     text = cast("bytes | str", given)
                     data = text.encode() if isinstance(text, str) else text
-            roots = steps.roots(data, sender, mends.extend)
+            roots = steps.roots(data, sender, mends.extend, strictly=by is not None)
         except InvalidMessage as invalid:
             return [Refused(invalid.faults, printable(data, ORIGINAL), tag="(unread)")]
         if mends:
@@ -241,6 +244,8 @@ class Flow:
             passed,
             self._steps.again,
         )
+        for stage in self._gated:
+            stage.seen += 1  # they have let it out of the queue
         for stage in self._watching:
             if (raised := await stage.watch(message)) is not None:
                 return raised
@@ -253,8 +258,11 @@ class Flow:
         value = None if isinstance(returned, Raised) else self._seen(returned)
         item = Returned(message, value, error, trio.current_time() - started, message.notes)
         for stage in self._watching_after:
-            if (raised := await stage.watch(item)) is not None and error is None:
+            if (raised := await stage.watch(item)) is None:
+                continue
+            if error is None:
                 return raised
+            self._tell(f"{stage.name} {stage.placed.place}", raised.error)  # the handler's own counts
         return returned
 
     def _seen(self, returned: Any) -> Any:

@@ -10,8 +10,9 @@ organism's front door and the pump call it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count as counting
 from typing import Final, NoReturn, final
 
 import trio
@@ -62,15 +63,17 @@ class Intake:
         seats: int,
         limits: WireLimits,
         faults: Faults | None = None,
+        count: Iterator[int] | None = None,
     ) -> None:
+        count = counting(1) if count is None else count  # of turns
         self._steps, self._slots, self._faults = steps, slots, faults
         self._long, self._most = limits.thread_parse_bytes, limits.max_bytes
         self.free_seats = seats  # seats nobody holds; while there are some nobody waits for one
-        self._seats = FairLine[None]()
-        self._aside = FairLine[object]()  # documents that wait for a slot
+        self._seats = FairLine[None](count)
+        self._aside = FairLine[object](count)  # documents that wait for a slot
         self._freed, self._census = freed, census
-        self._gate = FairGate()  # whoever has a seat and waits for threads to end
-        self._urgent_gate = FairGate()  # the same for urgent sources: whoever stands here goes before
+        self._gate = FairGate(count)  # whoever has a seat and waits for threads to end
+        self._urgent_gate = FairGate(count)  # the same for urgent sources: whoever stands here goes before
         self._thinned = trio.Event()
         self._at_the_gate = 0
         self.parsing = 0  # long documents that hold a slot
@@ -127,6 +130,7 @@ class Intake:
             if self.crowded or not self.free_seats:
                 raise WouldDeadlock(NO_SEAT)
             self.free_seats -= 1
+            self._seats.took(origin)
         except trio.ClosedResourceError:
             await closed(origin)
 
@@ -137,6 +141,7 @@ class Intake:
             raise trio.ClosedResourceError
         if self.free_seats:
             self.free_seats -= 1
+            self._seats.took(origin)
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             if tell is not None:
@@ -269,6 +274,7 @@ class Intake:
         if self.refuses(origin):
             await closed(origin)
         if self._room() and not self._readers:
+            self._aside.took(origin)
             return self._occupy()
         if not may_wait:
             return None

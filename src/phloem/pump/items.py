@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, final
 
 from phloem.messages import Fault
@@ -129,6 +129,10 @@ class Message:
         if self._payload is _UNREAD:
             object.__setattr__(self, "_payload", self.decode(self.passed.contract, self.xml))
         return self._payload
+
+    def unread(self) -> Message:
+        """The same for who looks next: what the last one did to its payload, he does not see."""
+        return self if self._payload is _UNREAD else replace(self)
 
 
 @final

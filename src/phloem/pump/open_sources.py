@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol, final
 
-import trio
-
 from phloem.errors import OrganismClosed, SenderRefused
 from phloem.wire.parsing import quoted
 
@@ -58,8 +56,7 @@ class OpenSources:
             raise OrganismClosed("the organism takes no more sources")
         if (taken := self._names.get(feed.name.casefold())) is not None:
             raise SenderRefused(
-                f"source: found {quoted(repr(feed.name))} while {quoted(repr(taken))} is open, expected "
-                "another name"
+                f"source: found {quoted(feed.name)} while {quoted(taken)} is open, expected another name"
             )
         self._names[feed.name.casefold()] = feed.name
         self._feeds[feed.name] = feed

@@ -13,7 +13,7 @@ from typing import Any, final
 
 from phloem.guarding import Raised, attempted, guarded
 from phloem.memory.threads import Thread
-from phloem.messages import SYSTEM, DeadLetter, HandlerResponse
+from phloem.messages import HandlerResponse
 
 from .conversation import Delivery
 from .core import Core
@@ -101,7 +101,7 @@ class Planning:
             items = await flow.from_raw(responses, delivery, told)
         else:
             plan.responds = bool(responses) and responses[0].is_response
-            if plan.responds and self._asked_by_nobody(delivery, caller):
+            if plan.responds and delivery.thread.unasked:
                 plan.unseen, responses = len(responses), []
             items = await flow.from_responses(responses, delivery, caller)
             if plan.responds and caller is not None:
@@ -111,18 +111,13 @@ class Planning:
 
     def _answers(self, delivery: Delivery, responses: list[HandlerResponse], plan: Plan) -> list[Checked]:
         steps, caller = self._core.steps, self.caller(delivery.thread)
-        if self._asked_by_nobody(delivery, caller):
+        if delivery.thread.unasked:
             plan.unseen = len(responses)
             return []
         if caller is None:
             return [steps.to_root(response.payload, delivery.listener) for response in responses]
         answers = [steps.to_caller(response.payload, caller) for response in responses]
         return self._heard(delivery, answers, plan)
-
-    def _asked_by_nobody(self, delivery: Delivery, caller: Listener | None) -> bool:
-        """A dead letter from phloem itself: who injected did not ask for an answer to that."""
-        dead = delivery.contract.payload_class is DeadLetter and delivery.sender == SYSTEM
-        return caller is None and dead
 
     def _heard(self, delivery: Delivery, answers: list[Checked], plan: Plan) -> list[Checked]:
         """Nobody need take what a service answers."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import final
 
 import trio
@@ -29,6 +30,7 @@ from .gates import Gates
 from .intake import Intake
 from .observer import Observer, Observers
 from .open_sources import OpenSources
+from .origin import Origin
 from .pipeline import Pipeline
 from .remembering import Remembering
 from .routing import Listener
@@ -61,6 +63,7 @@ class Pump:
         self.observer = Observers(telling, observer)
         own = not pipeline.is_default
         self.flow = Flow(pipeline, steps, random, self.observer.step_raised) if own else None
+        self._turns = count(1)  # of all sources, in all lines
         self.core = Core(
             listeners,
             steps,
@@ -71,6 +74,7 @@ class Pump:
             events,
             config.name,
             depth_first=config.thread_scheduling == ThreadScheduling.DEPTH_FIRST,
+            count=self._turns,
             max_attempts=config.max_attempts,
             keep_outcomes=config.keep_outcomes,
             keep_outcome_bytes=config.keep_outcome_bytes,
@@ -91,12 +95,13 @@ class Pump:
             seats=config.max_in_flight,
             limits=config.wire,
             faults=faults,
+            count=self._turns,
         )
         self.carriers = Carriers(self.core, self.slots, self.intake, random, faults, self.flow)
         if self.flow is not None:
             check_branches(pipeline.placed, self.core)
             if self.flow.branches:
-                self.core.on_buried = Burying(self.core, self.flow.branches, config.wire.max_text).buried
+                self.core.morgue = Burying(self.core, self.flow.branches, config.wire.max_text)
         self.sources = OpenSources()
         self._halted = False
         self._stop = trio.Event()
@@ -104,6 +109,10 @@ class Pump:
         self._idle: trio.Event | None = None
         self._drain_until = math.inf
         self._draining: trio.CancelScope | None = None
+
+    def origin(self, name: str, *, urgent: bool = False) -> Origin:
+        """A source for lines and books, from now on. Once it has no more, ``intake.close_source`` it."""
+        return Origin(name, urgent=urgent, born=next(self._turns))
 
     def open_gates(self) -> None:
         """From here on users' steps before ``dispatch`` say what may go: the first message is handled."""

@@ -1,20 +1,22 @@
-"""Whose turn it is over all sources: urgent ones first, then each in turn, then fair within it.
+"""Whose turn it is over all sources: urgent ones first, then whose last turn is longest ago.
 
-Decides which source goes next; which of its deliveries does is its own ``RunQueue``'s to say.
-While only one source has anything waiting, which is nearly always, that one's queue is asked and
-no more. Else a ticket for each (source, line) with something in it stands in a run queue of
-tickets, with sources in the place of conversations: whoever waits for a busy listener so keeps its
-place there, whatever turns it has elsewhere. Pure. The pump alone calls it.
+Decides which source goes next; which of its deliveries does is its own ``RunQueue``'s to say. While
+only one source has anything waiting, which is nearly always, that one's queue is asked and no more.
+Else each line has a heap of the sources that wait there, by their last turn in it: whoever waits for a
+busy listener so keeps its place there, whatever turns it has elsewhere, and one that floods the queue
+delays another by at most one message. Pure. The pump alone calls it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import count as counting
 from typing import Any, Final, Generic, TypeVar, final
 
 from phloem.memory.threads import Thread
 
-from .origin import Origin
+from .origin import Origin, born
 from .run_queue import Queued, RunQueue
 
 __all__ = ["RunQueues"]
@@ -22,36 +24,29 @@ __all__ = ["RunQueues"]
 _SEVERAL: Final = object()  # in the place of the one source that has something waiting
 
 D = TypeVar("D", bound=Queued)
-
-
-@final
-class _Ticket:
-    """That a source has something waiting in a line."""
-
-    __slots__ = ("conversation", "line", "order", "thread")
-
-    def __init__(self, source: Origin | None, line: Any) -> None:
-        self.conversation: Any = source
-        self.line = line
-        self.order = 0
-        self.thread = Thread("", "", None, 0, lasting=False)
-        self.thread.occupant = self  # it stands for itself, and nothing is behind it
+_Entry = tuple[int, int, Any]  # (a source's last turn in this line, how manieth entry, the source)
 
 
 @final
 class RunQueues(Generic[D]):
-    """The deliveries that could run now, were there room; as a ``RunQueue``, over all sources."""
+    """The deliveries that could run now, were there room; as a ``RunQueue``, over all sources.
 
-    def __init__(self, *, depth_first: bool) -> None:
+    ``count`` counts turns.
+    """
+
+    def __init__(self, *, depth_first: bool, count: Iterator[int] | None = None) -> None:
         self._depth_first: Final = depth_first
+        self._count: Final = counting(1) if count is None else count
+        self._strangers: dict[Any, int] = {}  # the last turns of those without a source
         # Of the one source that has something waiting (of the last one, if none has); it may be None.
         self._source: Any = None
         self._queue: RunQueue[D] = RunQueue(depth_first=depth_first)
+        self._last = self._strangers
         # Those of several that have: then ``_source`` is _SEVERAL. Empty, or two and more.
         self._several: dict[Origin | None, RunQueue[D]] = {}
-        self._tickets: dict[Origin | None, dict[Any, _Ticket]] = {}
-        self._urgent: RunQueue[_Ticket] = RunQueue(depth_first=False)
-        self._others: RunQueue[_Ticket] = RunQueue(depth_first=False)
+        self._urgent: dict[Any, list[_Entry]] = {}  # line -> heap; of some entries the time is over
+        self._others: dict[Any, list[_Entry]] = {}
+        self._entered: dict[Origin | None, dict[Any, int]] = {}  # the turns that newest entries name
 
     def __len__(self) -> int:
         """How many wait here, those in their threads' lines not counted."""
@@ -96,27 +91,54 @@ class RunQueues(Generic[D]):
 
     def take(self, has_room: Callable[[Any], bool]) -> D | None:
         """The next delivery among lines that have room, or None. It leaves the queue."""
-        if self._source is not _SEVERAL:
-            return self._queue.take(has_room)
-        for turns in (self._urgent, self._others):
-            ticket = turns.take(has_room)
-            if ticket is not None:
-                source: Origin | None = ticket.conversation
-                queue = self._several[source]
-                turns.again(ticket)  # last in its line; if nothing is left there, it goes below
-                delivery = queue.take(has_room)
-                assert delivery is not None  # its ticket stood in a line that has room
-                self._note(source, queue, [delivery.line])
-                return delivery
-        return None
+        if self._source is _SEVERAL:
+            return self._take_of_several(has_room)
+        delivery = self._queue.take(has_room)
+        if delivery is not None:
+            self._last[delivery.line] = next(self._count)
+        return delivery
+
+    def _take_of_several(self, has_room: Callable[[Any], bool]) -> D | None:
+        first = self._first(self._urgent, has_room) or self._first(self._others, has_room)
+        if first is None:
+            return None
+        source: Origin | None = first[2]
+        queue = self._several[source]
+        lines = [line for line in queue.lines() if has_room(line)]
+        delivery = queue.take(has_room)
+        # It has had its turn: it stands last wherever it might have had it.
+        self._turns(source).update(dict.fromkeys(lines, next(self._count)))
+        self._note(source, queue, lines)
+        return delivery
+
+    def _first(self, heaps: dict[Any, list[_Entry]], has_room: Callable[[Any], bool]) -> _Entry | None:
+        """Whose turn it is over all lines that have room."""
+        first: _Entry | None = None
+        for line in tuple(heaps):
+            heap = heaps[line]
+            while heap and not self._waits(heap[0], line):
+                turn, _, source = heappop(heap)
+                if self._entered.get(source, {}).get(line) == turn:
+                    del self._entered[source][line]
+            if not heap:
+                del heaps[line]
+            elif (first is None or heap[0] < first) and has_room(line):
+                first = heap[0]
+        return first
+
+    def _waits(self, entry: _Entry, line: Any) -> bool:
+        """Whether an entry still says what is so."""
+        turn, _, source = entry
+        queue = self._several.get(source)
+        return queue is not None and queue.waits_in(line) and self._entered[source][line] == turn
 
     def _queue_of(self, source: Origin | None) -> RunQueue[D]:
         """The source's own queue, for something to enter or to leave it. ``_note`` it afterwards."""
         if source is self._source:
             return self._queue
         if not self._several:
-            if not self._queue:
-                self._source = source  # the others have nothing, so the queue is anybody's
+            if not self._queue:  # the others have nothing, so the queue is anybody's
+                self._source, self._last = source, self._turns(source)
                 return self._queue
             first, self._source = self._source, _SEVERAL
             self._several[first] = self._queue
@@ -127,31 +149,27 @@ class RunQueues(Generic[D]):
         return queue
 
     def _note(self, source: Origin | None, queue: RunQueue[D], lines: Iterable[Any]) -> None:
-        """Give the source a ticket for each of the lines in which it has something, and none for others."""
+        """Let the source stand in those of the lines in which it has something, by its last turn there."""
         if self._source is not _SEVERAL:
             return
-        turns = self._turns(source)
-        tickets = self._tickets.setdefault(source, {})
+        heaps = self._urgent if source is not None and source.urgent else self._others
+        turns, entered = self._turns(source), self._entered.setdefault(source, {})
         for line in lines:
-            ticket = tickets.get(line)
-            if not queue.waits_in(line):
-                if ticket is not None:
-                    turns.discard(tickets.pop(line))
-            elif ticket is None:
-                ticket = tickets[line] = _Ticket(source, line)
-                turns.again(ticket)
+            turn = turns.get(line, born(source))
+            if queue.waits_in(line) and entered.get(line) != turn:
+                entered[line] = turn
+                heappush(heaps.setdefault(line, []), (turn, next(self._count), source))
         if not queue:
-            del self._several[source], self._tickets[source]
+            del self._several[source]
             if len(self._several) == 1:
                 self._be_alone()
 
     def _be_alone(self) -> None:
-        """One source is left that has something: no tickets any more."""
+        """One source is left that has something: nobody stands anywhere any more."""
         ((self._source, self._queue),) = self._several.items()
-        for ticket in self._tickets[self._source].values():
-            self._turns(self._source).discard(ticket)
-        self._several.clear()
-        self._tickets.clear()
+        self._last = self._turns(self._source)
+        for table in (self._several, self._urgent, self._others, self._entered):
+            table.clear()
 
-    def _turns(self, source: Origin | None) -> RunQueue[_Ticket]:
-        return self._urgent if source is not None and source.urgent else self._others
+    def _turns(self, source: Origin | None) -> dict[Any, int]:
+        return self._strangers if source is None else source.turns

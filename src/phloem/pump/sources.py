@@ -19,7 +19,6 @@ from phloem.messages import ConversationState, Receipt
 
 from .door import Door
 from .open_sources import Feed
-from .origin import Origin
 from .pump import Pump
 
 __all__ = ["Source", "open_source"]
@@ -40,7 +39,7 @@ class Source:
         """
         door.check_sender(name)
         self._door, self._pump = door, pump
-        self._origin = Origin(name, urgent=priority)
+        self._origin = pump.origin(name, urgent=priority)
         self._rejected = 0
         self._feed: Feed = self if feed is None else feed
 

@@ -72,7 +72,7 @@ class Stage:
     async def run(self, item: Item, listener: Listener | None) -> list[Outcome]:
         """What it makes of one item. A checkpoint where the user's function is one, or it waits."""
         self.seen += 1
-        found = await guarded(self._apply, item, listener)
+        found = await guarded(self._apply, item, self._shown(item), listener)
         if isinstance(found, Raised):
             return [self.broken(item, listener, found.error)]
         for each in cast("list[Outcome]", found):
@@ -85,7 +85,7 @@ class Stage:
     async def watch(self, item: Message | Returned) -> Raised | None:
         """A tap or a sample at a dispatch: what it raised, as a handler's error."""
         self.seen += 1
-        found = await guarded(self._apply, item, None)
+        found = await guarded(self._apply, item, self._shown(item), None)
         if not isinstance(found, Raised):
             return None
         self.failed += 1
@@ -106,28 +106,37 @@ class Stage:
         name = type(error).__name__
         return printable(f"{where} raised {name}: {text}" if text else f"{where} raised {name}", ORIGINAL)
 
-    async def _apply(self, item: Any, listener: Listener | None) -> list[Outcome]:
+    def _shown(self, item: Item) -> Any:
+        """The item as the user's function gets it: with a payload that is for this function alone."""
+        if isinstance(item, Message):
+            return item.unread()
+        if isinstance(item, Incoming) and item.data is None:
+            return replace(item, payload=self._steps.shown(item.sent))
+        return item
+
+    async def _apply(self, item: Any, shown: Any, listener: Listener | None) -> list[Outcome]:
         step = self.step
         if isinstance(step, Tap):
-            await called(step.fn, item)
+            await called(step.fn, shown)
         elif isinstance(step, Sample):
             if self._random.random() < step.fraction:
-                await called(step.fn, item)
+                await called(step.fn, shown)
         elif isinstance(step, RejectIf):
-            verdict = await called(step.fn, item)
+            verdict = await called(step.fn, shown)
             if verdict:
                 return [self._refused(step.code, item, listener, verdict)]
         elif isinstance(step, DropIf):
-            verdict = await called(step.fn, item)
+            verdict = await called(step.fn, shown)
             if verdict:
                 return [self._dropped(item, listener, verdict)]
         elif isinstance(step, Transform):
-            payload = await called(step.fn, item.payload)
+            payload = await called(step.fn, shown.payload)
             return [self._again(item, listener, payload)]
         elif isinstance(step, Expand):
-            return await self._expanded(step, item, listener)
+            given = await called(step.fn, shown.payload if isinstance(item, Message) else shown)
+            return self._expanded(given, item, listener)
         elif isinstance(step, Branch):
-            if not item.is_response and await called(step.predicate, item):
+            if not item.is_response and await called(step.predicate, shown):
                 return [replace(item, to=step.to, branched=True)]
         elif isinstance(step, Deadline):
             return [replace(item, expires=min(item.expires, trio.current_time() + step.seconds))]
@@ -137,8 +146,7 @@ class Stage:
                 self._spacing.take(trio.current_time())
         return [item]
 
-    async def _expanded(self, step: Expand, item: Any, listener: Listener | None) -> list[Outcome]:
-        given = await called(step.fn, item.payload if isinstance(item, Message) else item)
+    def _expanded(self, given: object, item: Any, listener: Listener | None) -> list[Outcome]:
         if given is None or isinstance(given, str | bytes) or not isinstance(given, Iterable):
             raise TypeError(f"found {type(given).__name__}, expected a list of payloads")
         payloads = list(cast("Iterable[object]", given))

@@ -246,14 +246,21 @@ class Steps:
             return Refused(_faults(payload.error, tag), text, tag=tag, listener=listener)
         return Passed(listener, contract, payload, text)
 
-    def roots(self, data: bytes, sender: Listener, mended: Callable[[Sequence[Mend]], None]) -> list[Element]:
-        """Step 2 for a handler's bytes. Raises InvalidMessage."""
+    def roots(
+        self,
+        data: bytes,
+        sender: Listener,
+        mended: Callable[[Sequence[Mend]], None],
+        *,
+        strictly: bool = False,
+    ) -> list[Element]:
+        """Step 2 for a handler's bytes; ``strictly``: without its repair. Raises InvalidMessage."""
         limits = self._parser.limits
         try:
             limit = limits.max_model_bytes if sender.is_agent else limits.max_bytes
             return self._parser.parse_fragments(data, limit=limit)
         except InvalidMessage as invalid:
-            if not self.repairs:
+            if strictly or not self.repairs:
                 raise
             try:
                 document = read_document(self._parser, data, self._shapes, from_model=True)

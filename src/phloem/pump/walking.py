@@ -13,7 +13,7 @@ from typing import Any, Final, cast, final
 
 import trio
 
-from phloem.errors import InvalidMessage
+from phloem.errors import InvalidMessage, WouldDeadlock
 from phloem.guarding import Raised, guarded, said
 from phloem.messages import Cause, Ending, Random
 from phloem.wire.parsing import Element, canonical, printable
@@ -40,10 +40,10 @@ class Walk:
 
     def __init__(self, pipeline: Pipeline, steps: Steps, random: Random, tell: Tell) -> None:
         self._steps, self._pipeline, self._tell = steps, pipeline, tell
-        every = {each: Stage(each, steps, random, tell) for each in pipeline.placed}
+        every = {each.name: Stage(each, steps, random, tell) for each in pipeline.placed}
         self.stages = tuple(every.values())
         self._places = {
-            (row.name, before): [every[each] for each in pipeline.at(row.name, before=before)]
+            (row.name, before): [every[each.name] for each in pipeline.at(row.name, before=before)]
             for row in STEPS
             for before in (True, False)
         }
@@ -71,6 +71,7 @@ class Walk:
                 return [cast("Refused | Ended", passed)]
             document = passed
         checked: list[Checked] = []
+        notes = dict(document.notes) if len(roots) > 1 else document.notes  # before any of them adds to it
         for root in roots:
             try:
                 claims, to, elements = self._steps.open_document(root)
@@ -81,7 +82,8 @@ class Walk:
             for claim in claims:
                 if claimed is not None and claim != document.sender:
                     claimed(claim)
-            checked += await self._opened(document, claims, to, elements, sender)
+            own = document if root is roots[0] else replace(document, notes=dict(notes))
+            checked += await self._opened(own, claims, to, elements, sender)
         return checked
 
     async def _opened(
@@ -106,6 +108,10 @@ class Walk:
                 given = await self.replaced("extract", by, passed, (list, tuple))
                 if isinstance(given, Ended):
                     return [given]
+                if not given:
+                    return [
+                        _not_from("extract", by, passed, ValueError("gave none, expected a payload's XML"))
+                    ]
                 try:
                     elements = [self._steps.read_strictly(text) for text in cast("Sequence[Any]", given)]
                 except (InvalidMessage, TypeError) as error:
@@ -239,20 +245,33 @@ class Walk:
         return given
 
     @asynccontextmanager
-    async def limited(self, name: str) -> AsyncIterator[None]:
-        """Hold a token of whoever limits that step."""
+    async def limited(self, name: str, *, may_wait: bool) -> AsyncIterator[None]:
+        """Hold a token of whoever limits that step. Raises WouldDeadlock if it may not be waited for."""
         limiters = [stage.limiter for stage in self._places[name, True] if stage.limiter is not None]
         if name == "parse":
             limiters += [each.limiter for each in self.at("admit", before=False) if each.limiter is not None]
         token, held = object(), list[trio.CapacityLimiter]()
         try:
             for limiter in limiters:
-                await limiter.acquire_on_behalf_of(token)
+                if may_wait:
+                    await limiter.acquire_on_behalf_of(token)
+                else:
+                    _take_now(limiter, token, name)
                 held.append(limiter)
             yield
         finally:
             for limiter in held:
                 limiter.release_on_behalf_of(token)
+
+
+def _take_now(limiter: trio.CapacityLimiter, token: object, name: str) -> None:
+    try:
+        limiter.acquire_on_behalf_of_nowait(token)
+    except trio.WouldBlock:
+        raise WouldDeadlock(
+            f"{name} is limited and full, and a handler that waits may hold up who could make room; forward "
+            "instead"
+        ) from None
 
 
 def _not_from(name: str, by: Callable[..., Any], item: Item, error: BaseException) -> Ended:

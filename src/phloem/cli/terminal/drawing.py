@@ -69,7 +69,8 @@ class Bottom:
         columns = max(size.columns, _LEAST)
         drawn, self._drawn = self._drawn, _Drawn()
         above = sum(max(1, -(-width // columns)) for width in drawn.widths[: drawn.row])
-        return f"\r{_up(above + drawn.column // columns)}{_ERASE_BELOW}"
+        # A cursor right behind the last column may count to either row: better a stale row than a lost one.
+        return f"\r{_up(above + max(0, drawn.column - 1) // columns)}{_ERASE_BELOW}"
 
     def forget(self) -> None:
         """The block is gone already: the screen was cleared, or is somebody else's now."""

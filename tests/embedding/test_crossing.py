@@ -1,0 +1,574 @@
+"""What crosses from the host's side: values, errors, cancels of both kinds, and the death of an organism."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import anyio
+import pytest
+import sniffio
+import trio
+
+from phloem import CallerError, Organism, OrganismClosed, OrganismConfig, open_organism
+from phloem.embedding.crossing import Block, cross
+from phloem.embedding.guests import Guest, join_guest
+from support.embedded import Place, in_loops, opened, until
+from support.listeners import BACK, Ask, Reply
+
+WHO: ContextVar[str] = ContextVar("who", default="nobody")
+
+
+@asynccontextmanager
+async def guest_here() -> AsyncIterator[Guest]:
+    guest = await join_guest()
+    try:
+        yield guest
+    finally:
+        await guest.leave()
+
+
+def this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Work:
+    """Something on Trio's side that hangs, and whose cleanup takes a while."""
+
+    def __init__(self, cleanup: int = 5, result: Any = None) -> None:
+        self.began = self.cleaned = self.cancels = 0
+        self.cleanup, self.result = cleanup, result
+
+    async def __call__(self) -> Any:
+        assert sniffio.current_async_library() == "trio"
+        self.began += 1
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            self.cancels += 1
+            with trio.CancelScope(shield=True):
+                for _ in range(self.cleanup):
+                    await trio.sleep(0.001)
+            self.cleaned += 1
+            if self.result is None:
+                raise
+        return self.result
+
+
+# -- values, errors, context ------------------------------------------------------------------------
+
+
+@in_loops
+async def test_a_call_crosses_with_its_arguments_and_its_context() -> None:
+    async def told(first: int, *, second: int) -> tuple[int, int, str, str]:
+        await trio.lowlevel.checkpoint()
+        return first, second, WHO.get(), trio.lowlevel.current_task().name
+
+    async with guest_here() as guest:
+        WHO.set("me")
+        values = await cross(guest, told, 1, second=2)
+    assert values[:3] == (1, 2, "me")
+    assert values[3].startswith("phloem host's ")
+
+
+@in_loops
+async def test_a_group_with_one_leaf_arrives_as_the_leaf_and_any_other_as_it_is() -> None:
+    leaf = ValueError("x")
+
+    async def alone() -> None:
+        raise ExceptionGroup("outer", [ExceptionGroup("inner", [leaf])])
+
+    async def two() -> None:
+        raise ExceptionGroup("outer", [leaf, KeyError("y")])
+
+    async with guest_here() as guest:
+        with pytest.raises(ValueError, match="x") as raised:
+            await cross(guest, alone)
+        assert raised.value is leaf
+        assert isinstance(leaf.__cause__, ExceptionGroup)
+        assert leaf.__cause__.message == "outer"
+        with pytest.raises(ExceptionGroup, match="outer") as group:
+            await cross(guest, two)
+        assert len(group.value.exceptions) == 2
+
+
+@in_loops
+async def test_an_error_leads_to_nothing_that_outlives_it() -> None:
+    class Mine(Exception):
+        pass
+
+    async def fail() -> None:
+        raise Mine
+
+    async def cycle() -> weakref.ref[Mine]:
+        try:
+            await cross(guest, fail)
+        except Mine as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    async with guest_here() as guest:
+        gc.collect()
+        gc.disable()
+        try:
+            seen = await cycle()
+            await turns(3)
+            assert seen() is None, "a cycle keeps it until the collector comes"
+        finally:
+            gc.enable()
+
+
+@in_loops
+async def test_within_a_task_of_trios_it_is_a_plain_call() -> None:
+    async def inner() -> int:
+        return id(trio.lowlevel.current_task())
+
+    async def outer() -> bool:
+        return await cross(guest, inner) == id(trio.lowlevel.current_task())
+
+    async with guest_here() as guest:
+        assert await cross(guest, outer)
+
+
+# -- cancels ------------------------------------------------------------------------------------------
+
+
+@in_loops
+async def test_a_cancelled_host_waits_for_the_cleanup_on_trios_side() -> None:
+    work = Work()
+    async with guest_here() as guest:
+        task = asyncio.create_task(cross(guest, work))
+        await until(lambda: work.began)
+        task.cancel("enough")
+        await asyncio.sleep(0)
+        assert not task.done()
+        with pytest.raises(asyncio.CancelledError, match="enough"):
+            await task
+        assert (work.cleaned, task.cancelled()) == (1, True)
+
+
+@in_loops
+async def test_further_cancels_cut_no_cleanup_short_and_are_all_counted() -> None:
+    work, counted = Work(cleanup=20), []
+
+    async def waits() -> None:
+        try:
+            await cross(guest, work)
+        finally:
+            counted.append((this_task().cancelling(), work.cleaned))
+
+    async with guest_here() as guest:
+        task = asyncio.create_task(waits())
+        await until(lambda: work.began)
+        for _ in range(4):
+            task.cancel()
+            await asyncio.sleep(0.001)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert counted == [(4, 1)]
+    assert work.cancels == 1
+
+
+@in_loops
+async def test_a_cancel_before_the_first_step_crosses_too() -> None:
+    work = Work()
+    async with guest_here() as guest:
+        for wait in range(4):
+            task = asyncio.create_task(cross(guest, work))
+            await turns(wait)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert work.began == work.cleaned
+
+
+@in_loops
+async def test_asyncios_timeout_is_one_and_takes_its_cancel_back() -> None:
+    work = Work()
+    async with guest_here() as guest:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.002):
+                    await cross(guest, work)
+            assert this_task().cancelling() == 0
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(cross(guest, work), 0.002)
+        await turns(5)
+    assert work.cleaned == 4
+
+
+@in_loops
+async def test_a_cancel_of_the_timeouts_own_task_is_no_timeout() -> None:
+    work = Work(cleanup=20)
+
+    async def waits() -> None:
+        async with asyncio.timeout(0.002):
+            await cross(guest, work)
+
+    async with guest_here() as guest:
+        task = asyncio.create_task(waits())
+        await until(lambda: work.cancels)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@in_loops
+async def test_a_task_group_of_asyncio_ends_as_ever() -> None:
+    work = Work()
+
+    async def fail() -> None:
+        await until(lambda: work.began == 3)
+        raise LookupError
+
+    async with guest_here() as guest:
+        with pytest.raises(ExceptionGroup) as group:  # noqa: PT012
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(cross(guest, work))
+                tasks.create_task(cross(guest, work))
+                tasks.create_task(fail())
+                await cross(guest, work)
+        assert [type(error) for error in group.value.exceptions] == [LookupError]
+        assert (work.cleaned, this_task().cancelling()) == (3, 0)
+        await turns(5)
+
+
+@in_loops
+async def test_a_scope_of_anyios_does_not_spin_while_the_cleanup_lasts() -> None:
+    work, loop = Work(cleanup=20), asyncio.get_running_loop()
+    own, calls = loop.call_soon, list[str]()
+
+    def call_soon(callback: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        calls.append(getattr(callback, "__name__", ""))
+        return own(callback, *args, **more)
+
+    async with guest_here() as guest, anyio.create_task_group() as tasks:
+        tasks.start_soon(cross, guest, work)
+        await until(lambda: work.began)
+        vars(loop)["call_soon"] = call_soon
+        try:
+            tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await until(lambda: work.cleaned)
+        finally:
+            del vars(loop)["call_soon"]
+    assert calls.count("_deliver_cancellation") < 10, "it would be one for each turn of the loop"
+
+
+@in_loops
+async def test_scopes_of_anyio_and_cancels_of_asyncio_mix() -> None:
+    work = Work()
+    async with guest_here() as guest:
+        with anyio.move_on_after(0.002) as scope:
+            async with asyncio.timeout(10):
+                await cross(guest, work)
+        assert (scope.cancelled_caught, this_task().cancelling()) == (True, 0)
+        with anyio.CancelScope() as outer, pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.002):
+                await cross(guest, work)
+        assert not outer.cancelled_caught
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await cross(guest, work)
+        assert (scope.cancelled_caught, this_task().cancelling()) == (True, 0)
+        await turns(5)
+
+
+@in_loops
+async def test_shielded_by_anyio_it_goes_on() -> None:
+    place = Place()
+    async with opened(place.listener(Ask)) as organism:
+        with anyio.CancelScope() as outer:
+            outer.cancel()
+            with anyio.CancelScope(shield=True):
+                async with anyio.create_task_group() as tasks:
+
+                    async def go() -> None:
+                        await until(lambda: place.entered)
+                        place.go = True
+
+                    tasks.start_soon(go)
+                    assert await organism.ask(Ask("x"), to="place") == Reply("x")
+
+
+# -- a result and a cancel at once -------------------------------------------------------------------
+
+
+@in_loops
+async def test_a_result_that_comes_with_the_cancel_is_not_lost_and_the_cancel_comes_next() -> None:
+    reached: list[Any] = []
+
+    async def waits(work: Callable[[], Awaitable[Any]]) -> None:
+        reached.append(await cross(guest, work))
+        reached.append(this_task().cancelling())
+        await asyncio.sleep(0)
+        await asyncio.sleep(10)
+        reached.append("never")
+
+    async def at_once() -> str:
+        task.cancel("both")
+        return "a value"
+
+    async with guest_here() as guest:
+        task = asyncio.create_task(waits(at_once))
+        with pytest.raises(asyncio.CancelledError, match="both"):
+            await task
+        assert reached == ["a value", 1]
+        reached.clear()
+        work = Work(result="all the same")  # it was cancelled, and came to something
+        task = asyncio.create_task(waits(work))
+        await until(lambda: work.began)
+        task.cancel("later")
+        with pytest.raises(asyncio.CancelledError, match="later"):
+            await task
+        assert reached == ["all the same", 1]
+
+
+@in_loops
+async def test_an_error_of_a_cleanup_goes_before_the_cancel() -> None:
+    async def fails() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise LookupError("in the cleanup")
+
+    async def waits() -> None:
+        with pytest.raises(LookupError, match="in the cleanup"):
+            await cross(guest, fails)
+        after.append(True)
+        await asyncio.sleep(10)
+
+    after: list[bool] = []
+    async with guest_here() as guest:
+        task = asyncio.create_task(waits())
+        await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert after == [True]
+
+
+@in_loops
+async def test_a_cancel_that_was_taken_back_does_not_come_again() -> None:
+    async def at_once() -> int:
+        this.cancel()
+        return 7
+
+    async with guest_here() as guest:
+        this = this_task()
+        assert await cross(guest, at_once) == 7
+        assert this.uncancel() == 0  # as a timeout does whose block is over
+        await turns(5)
+        await asyncio.sleep(0.002)
+
+
+# -- blocks --------------------------------------------------------------------------------------------
+
+
+@in_loops
+async def test_a_block_is_one_task_that_gets_what_the_body_raises() -> None:
+    seen: list[Any] = []
+
+    @asynccontextmanager
+    async def manager() -> AsyncIterator[int]:
+        seen.append(trio.lowlevel.current_task())
+        try:
+            yield 5
+        except LookupError as error:
+            seen.append(error)
+        finally:
+            seen.append(trio.lowlevel.current_task())
+
+    async with guest_here() as guest:
+        swallowed = LookupError()
+        async with Block(guest, manager(), lambda value: value + 1) as value:
+            assert value == 6
+            raise swallowed
+        assert seen[1] is swallowed
+        assert seen[0] is seen[2]
+        with pytest.raises(TypeError):
+            async with Block(guest, manager(), lambda value: value):
+                raise TypeError
+
+
+@in_loops
+async def test_a_cancelled_body_cancels_the_block() -> None:
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def manager() -> AsyncIterator[None]:
+        try:
+            yield
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.003)
+            seen.append("cleaned")
+            raise
+
+    async def hold() -> None:
+        async with Block(guest, manager(), lambda value: value):
+            seen.append("in")
+            await asyncio.sleep(10)
+
+    async with guest_here() as guest:
+        task = asyncio.create_task(hold())
+        await until(lambda: seen)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert seen == ["in", "cleaned"]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.002):
+                await hold()
+        with anyio.move_on_after(0.002) as scope:
+            await hold()
+        assert scope.cancelled_caught
+        assert seen == ["in", "cleaned"] * 3
+
+
+@in_loops
+async def test_entering_a_block_may_be_cancelled() -> None:
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def manager() -> AsyncIterator[None]:
+        try:
+            await trio.sleep_forever()
+            yield
+        finally:
+            seen.append("left")
+
+    async with guest_here() as guest:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.002), Block(guest, manager(), lambda value: value):
+                pytest.fail("it is never entered")
+        assert seen == ["left"]
+
+
+# -- an organism that dies inside ------------------------------------------------------------------
+
+
+class Broken:
+    """An observer that raises at the first dispatch of a message of ours."""
+
+    def __init__(self) -> None:
+        self.error = ZeroDivisionError("a bug of the observer's")
+
+    def dispatched(self, delivery: Any) -> None:
+        if delivery.listener.key == "back":
+            raise self.error
+
+    def unseen(self, *_: Any, **__: Any) -> None: ...
+
+    def __getattr__(self, name: str) -> Any:
+        return self.unseen
+
+
+async def break_it(organism: Organism, body: str) -> None:
+    if body == "asks":
+        await organism.ask(Ask("x"), to="back")
+    await organism.send(Ask("x"), to="back")
+    if body == "waits":
+        await asyncio.sleep(1_000)
+    if body == "swallows":
+        try:
+            await asyncio.sleep(1_000)
+        except asyncio.CancelledError:
+            pass
+    if body == "raises":
+        try:
+            await asyncio.sleep(1_000)
+        finally:
+            raise LookupError("of the body")
+    if body == "groups":
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(asyncio.sleep(1_000))
+    if body == "ends":
+        await turns(1)
+
+
+@pytest.mark.parametrize("body", ["asks", "waits", "swallows", "raises", "groups", "ends"])
+def test_the_death_of_an_organism_cancels_the_body_and_is_raised_there(body: str) -> None:
+    async def main() -> None:
+        broken = Broken()
+        config = OrganismConfig("breaks", (BACK,))
+        with pytest.raises(ZeroDivisionError) as raised:
+            async with open_organism(config, observer=broken) as organism:  # type: ignore[arg-type]
+                await break_it(organism, body)
+        assert raised.value is broken.error
+        assert isinstance(broken.error.__cause__, ExceptionGroup)
+        assert this_task().cancelling() == 0
+        await turns(5)
+        with pytest.raises(OrganismClosed):
+            await organism.ask(Ask("x"), to="back")
+        async with opened(BACK) as organism:
+            assert await organism.ask(Ask("x"), to="back") == Reply("x")
+
+    asyncio.run(main())
+
+
+@in_loops
+async def test_one_that_dies_leaves_others_of_its_loop_alone() -> None:
+    async with opened(BACK) as healthy:
+        with pytest.raises(ZeroDivisionError):
+            async with open_organism(OrganismConfig("x", (BACK,)), observer=Broken()) as organism:  # type: ignore[arg-type]
+                await break_it(organism, "waits")
+        assert await healthy.ask(Ask("x"), to="back") == Reply("x")
+
+
+@in_loops
+async def test_a_body_cancelled_from_outside_as_its_organism_dies_is_still_cancelled() -> None:
+    async def live() -> None:
+        try:
+            async with open_organism(OrganismConfig("x", (BACK,)), observer=Broken()) as organism:  # type: ignore[arg-type]
+                await organism.send(Ask("x"), to="back")
+                try:
+                    await asyncio.sleep(1_000)
+                finally:
+                    this_task().cancel("from outside")
+        except ZeroDivisionError:
+            after.append(this_task().cancelling())
+        await asyncio.sleep(1_000)
+
+    after: list[int] = []
+    task = asyncio.create_task(live())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert after == [1]
+
+
+# -- other loops and threads -------------------------------------------------------------------------
+
+
+@in_loops
+async def test_another_thread_is_refused() -> None:
+    refused: list[BaseException] = []
+
+    async def elsewhere(organism: Organism) -> None:
+        await organism.ask(Ask("x"), to="back")
+
+    def other(organism: Organism) -> None:
+        try:
+            asyncio.run(elsewhere(organism))
+        except CallerError as error:
+            refused.append(error)
+
+    async with opened(BACK) as organism:
+        thread = threading.Thread(target=other, args=(organism,))
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        assert await organism.ask(Ask("x"), to="back") == Reply("x")
+    assert "another event loop" in str(refused[0])

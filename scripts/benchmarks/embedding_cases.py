@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from statistics import median
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from phloem import HandlerMetadata, HandlerResponse, ListenerConfig, Organism, O
 from .payloads import Ball
 
 ROUNDS: Final = 5
-Call = Callable[[Organism], Awaitable[Any]]
+Call = Callable[[Organism], Coroutine[Any, Any, None]]
 
 
 async def answer(ball: Ball, metadata: HandlerMetadata) -> HandlerResponse:

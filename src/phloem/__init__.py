@@ -9,7 +9,10 @@ who use phloem; nobody inside comes in this way.
 #
 #   cli/            one file per command
 #   testing/        simulate, explore, sweep, exhaust; faults, invariants, the pytest plugin
-#   organism        open_organism(): the only file that knows every part
+#   embedding/      the same organism inside any anyio program; one file of it says asyncio
+#   organism        an organism on Trio: the only file that knows every part
+#   feeding/        streams and batches of messages into an organism
+#   framing/        bytes -> pieces -> requests                                no trio
 #   loading         organism.yaml -> OrganismConfig; every fault at once
 #   primitives      the listeners phloem brings: boot, todo, todo-complete
 #   pump/           the life of a message: routing, run queue, dispatch, replies, ledger

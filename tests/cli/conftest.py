@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -180,6 +180,20 @@ def phloem(tmp_path: Path) -> Iterator[CommandLine]:
     for process in command_line.started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def serve(phloem: Any) -> Callable[..., Any]:
+    """Declares sources in the organism's file; gives the command line back."""
+
+    def declare(*sources: str, settings: str = "") -> Any:
+        file = phloem.folder / "organism.yaml"
+        declared = "".join(f"  - {{{source}}}\n" for source in sources)
+        text = file.read_text().replace("listeners:", f"{settings}sources:\n{declared}listeners:", 1)
+        file.write_text(text)
+        return phloem
+
+    return declare
 
 
 def say(text: str, to: str = "echo", **more: object) -> dict[str, object]:

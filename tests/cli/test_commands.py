@@ -92,6 +92,22 @@ def test_check_counts_one_as_one_and_names_every_kind_of_a_listener(phloem: Any)
     assert "1 retry, 1 message, 2 seconds" in out
 
 
+def test_check_says_where_a_handler_runs_and_who_watches_it(phloem: Any) -> None:
+    (phloem.folder / "plainly.py").write_text("def handle(payload, metadata): ...\n")
+    (phloem.folder / "organism.yaml").write_text(
+        """
+        max_sync_handlers: 2000
+        listeners:
+          - {name: a, payload_class: handlers.Say, handler: handlers.echo, client_facing: true}
+          - {name: b, payload_class: handlers.Say, handler: plainly.handle}
+          - {name: c, payload_class: handlers.Say, handler: handlers.echo, runs_on: host}
+        """
+    )
+    out = phloem("check", "organism.yaml").out
+    assert all(name in out for name in ("a (client facing)", "b (in a thread)", "c (on the host)"))
+    assert values(out)["plain handlers at once"] == "2,000"
+
+
 def values(out: str) -> dict[str, str]:
     """The table of limits, by its left column; the two are at least two blanks apart."""
     rows = (re.split(r" {2,}", row.strip()) for row in out.splitlines())

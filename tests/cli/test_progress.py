@@ -15,7 +15,7 @@ import pytest
 from phloem.cli.batch import BatchEnd
 from phloem.cli.exit_codes import Tally
 from phloem.cli.progress import summary
-from phloem.messages import ConversationState
+from phloem.messages import ConversationState, ShutdownReport
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a terminal of its own needs a POSIX system")
 HIDE, SHOW, CLEAR = b"\x1b[?25l", b"\x1b[?25h", b"\r\x1b[2K"
@@ -127,3 +127,9 @@ def test_a_bar_is_not_drawn_among_results_on_the_same_terminal(phloem: Any, line
 def test_one_is_not_called_many(number: int, told: str) -> None:
     tally = Tally({ConversationState.FAILED: number}, dead_letters=number, refused=number)
     assert next(summary(BatchEnd(tally, all_read=True), 0.5)) == told
+
+
+def test_threads_that_outlive_their_dispatches_are_named() -> None:
+    report = ShutdownReport(3, 1, 0, 0, 0, 2, abandoned_threads=("slow", "deaf", "slow"))
+    told = list(summary(BatchEnd(Tally(), all_read=True, report=report), 0.5))
+    assert told[2:] == ["  still at work: 1 thread of deaf", "  still at work: 2 threads of slow"]

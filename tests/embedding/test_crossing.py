@@ -16,8 +16,8 @@ import pytest
 import sniffio
 import trio
 
-from phloem import CallerError, Organism, OrganismClosed, OrganismConfig, open_organism
-from phloem.embedding.crossing import Block, cross
+from phloem import CallerError, Organism
+from phloem.embedding.crossing import cross
 from phloem.embedding.guests import Guest, join_guest
 from support.embedded import Place, in_loops, opened, until
 from support.listeners import BACK, Ask, Reply
@@ -137,7 +137,8 @@ async def test_within_a_task_of_trios_it_is_a_plain_call() -> None:
         return id(trio.lowlevel.current_task())
 
     async def outer() -> bool:
-        return await cross(guest, inner) == id(trio.lowlevel.current_task())
+        here: int = await cross(guest, inner)
+        return here == id(trio.lowlevel.current_task())
 
     async with guest_here() as guest:
         assert await cross(guest, outer)
@@ -162,7 +163,8 @@ async def test_a_cancelled_host_waits_for_the_cleanup_on_trios_side() -> None:
 
 @in_loops
 async def test_further_cancels_cut_no_cleanup_short_and_are_all_counted() -> None:
-    work, counted = Work(cleanup=20), []
+    work = Work(cleanup=20)
+    counted: list[tuple[int, int]] = []
 
     async def waits() -> None:
         try:
@@ -373,181 +375,6 @@ async def test_a_cancel_that_was_taken_back_does_not_come_again() -> None:
         assert this.uncancel() == 0  # as a timeout does whose block is over
         await turns(5)
         await asyncio.sleep(0.002)
-
-
-# -- blocks --------------------------------------------------------------------------------------------
-
-
-@in_loops
-async def test_a_block_is_one_task_that_gets_what_the_body_raises() -> None:
-    seen: list[Any] = []
-
-    @asynccontextmanager
-    async def manager() -> AsyncIterator[int]:
-        seen.append(trio.lowlevel.current_task())
-        try:
-            yield 5
-        except LookupError as error:
-            seen.append(error)
-        finally:
-            seen.append(trio.lowlevel.current_task())
-
-    async with guest_here() as guest:
-        swallowed = LookupError()
-        async with Block(guest, manager(), lambda value: value + 1) as value:
-            assert value == 6
-            raise swallowed
-        assert seen[1] is swallowed
-        assert seen[0] is seen[2]
-        with pytest.raises(TypeError):
-            async with Block(guest, manager(), lambda value: value):
-                raise TypeError
-
-
-@in_loops
-async def test_a_cancelled_body_cancels_the_block() -> None:
-    seen: list[str] = []
-
-    @asynccontextmanager
-    async def manager() -> AsyncIterator[None]:
-        try:
-            yield
-        except trio.Cancelled:
-            with trio.CancelScope(shield=True):
-                await trio.sleep(0.003)
-            seen.append("cleaned")
-            raise
-
-    async def hold() -> None:
-        async with Block(guest, manager(), lambda value: value):
-            seen.append("in")
-            await asyncio.sleep(10)
-
-    async with guest_here() as guest:
-        task = asyncio.create_task(hold())
-        await until(lambda: seen)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert seen == ["in", "cleaned"]
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.002):
-                await hold()
-        with anyio.move_on_after(0.002) as scope:
-            await hold()
-        assert scope.cancelled_caught
-        assert seen == ["in", "cleaned"] * 3
-
-
-@in_loops
-async def test_entering_a_block_may_be_cancelled() -> None:
-    seen: list[str] = []
-
-    @asynccontextmanager
-    async def manager() -> AsyncIterator[None]:
-        try:
-            await trio.sleep_forever()
-            yield
-        finally:
-            seen.append("left")
-
-    async with guest_here() as guest:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.002), Block(guest, manager(), lambda value: value):
-                pytest.fail("it is never entered")
-        assert seen == ["left"]
-
-
-# -- an organism that dies inside ------------------------------------------------------------------
-
-
-class Broken:
-    """An observer that raises at the first dispatch of a message of ours."""
-
-    def __init__(self) -> None:
-        self.error = ZeroDivisionError("a bug of the observer's")
-
-    def dispatched(self, delivery: Any) -> None:
-        if delivery.listener.key == "back":
-            raise self.error
-
-    def unseen(self, *_: Any, **__: Any) -> None: ...
-
-    def __getattr__(self, name: str) -> Any:
-        return self.unseen
-
-
-async def break_it(organism: Organism, body: str) -> None:
-    if body == "asks":
-        await organism.ask(Ask("x"), to="back")
-    await organism.send(Ask("x"), to="back")
-    if body == "waits":
-        await asyncio.sleep(1_000)
-    if body == "swallows":
-        try:
-            await asyncio.sleep(1_000)
-        except asyncio.CancelledError:
-            pass
-    if body == "raises":
-        try:
-            await asyncio.sleep(1_000)
-        finally:
-            raise LookupError("of the body")
-    if body == "groups":
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(asyncio.sleep(1_000))
-    if body == "ends":
-        await turns(1)
-
-
-@pytest.mark.parametrize("body", ["asks", "waits", "swallows", "raises", "groups", "ends"])
-def test_the_death_of_an_organism_cancels_the_body_and_is_raised_there(body: str) -> None:
-    async def main() -> None:
-        broken = Broken()
-        config = OrganismConfig("breaks", (BACK,))
-        with pytest.raises(ZeroDivisionError) as raised:
-            async with open_organism(config, observer=broken) as organism:  # type: ignore[arg-type]
-                await break_it(organism, body)
-        assert raised.value is broken.error
-        assert isinstance(broken.error.__cause__, ExceptionGroup)
-        assert this_task().cancelling() == 0
-        await turns(5)
-        with pytest.raises(OrganismClosed):
-            await organism.ask(Ask("x"), to="back")
-        async with opened(BACK) as organism:
-            assert await organism.ask(Ask("x"), to="back") == Reply("x")
-
-    asyncio.run(main())
-
-
-@in_loops
-async def test_one_that_dies_leaves_others_of_its_loop_alone() -> None:
-    async with opened(BACK) as healthy:
-        with pytest.raises(ZeroDivisionError):
-            async with open_organism(OrganismConfig("x", (BACK,)), observer=Broken()) as organism:  # type: ignore[arg-type]
-                await break_it(organism, "waits")
-        assert await healthy.ask(Ask("x"), to="back") == Reply("x")
-
-
-@in_loops
-async def test_a_body_cancelled_from_outside_as_its_organism_dies_is_still_cancelled() -> None:
-    async def live() -> None:
-        try:
-            async with open_organism(OrganismConfig("x", (BACK,)), observer=Broken()) as organism:  # type: ignore[arg-type]
-                await organism.send(Ask("x"), to="back")
-                try:
-                    await asyncio.sleep(1_000)
-                finally:
-                    this_task().cancel("from outside")
-        except ZeroDivisionError:
-            after.append(this_task().cancelling())
-        await asyncio.sleep(1_000)
-
-    after: list[int] = []
-    task = asyncio.create_task(live())
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert after == [1]
 
 
 # -- other loops and threads -------------------------------------------------------------------------

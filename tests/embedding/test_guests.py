@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import logging
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
-import uvloop
 
 from phloem import (
     CallerError,
@@ -31,31 +22,9 @@ from phloem import (
     open_organism,
 )
 from phloem.embedding import guests
-from phloem.embedding.hosting import EmbeddingHost
 from phloem.testing import HeldRun, simulate
-from support.embedded import LOOPS, Place, in_loops, opened, until
-from support.listeners import BACK, Ask, Reply, listener
-
-CONFIG = OrganismConfig("embedded", (BACK,))
-
-
-def new_loop(backend: str) -> asyncio.AbstractEventLoop:
-    return uvloop.new_event_loop() if backend == "uvloop" else asyncio.new_event_loop()
-
-
-each_loop = pytest.mark.parametrize("backend", LOOPS)
-
-
-@pytest.fixture(autouse=True)
-def _the_thread_is_free_afterwards() -> Iterator[None]:
-    handler, hooks = signal.getsignal(signal.SIGINT), sys.get_asyncgen_hooks()
-    yield
-    assert not trio.lowlevel.in_trio_run()
-    trio.run(trio.sleep, 0)
-    assert len(guests._guests) == 0
-    assert signal.getsignal(signal.SIGINT) is handler
-    assert sys.get_asyncgen_hooks() == hooks
-
+from support.embedded import CONFIG, Place, each_loop, in_loops, leave_open, new_loop, opened, until
+from support.listeners import BACK, Ask, Reply
 
 # -- one guest, from the first organism to the last --------------------------------------------------
 
@@ -204,145 +173,6 @@ def test_a_body_that_is_thrown_away_takes_its_organism_along(backend: str) -> No
         runner.run(main())
 
 
-# -- a loop that is closed around its guest -----------------------------------------------------------
-
-
-async def leave_open(organisms: list[Any], *listeners: Any) -> None:
-    block = open_organism(OrganismConfig("left open", listeners or (BACK,)))
-    organisms += [await block.__aenter__(), block]
-
-
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-@each_loop
-def test_a_loop_closed_with_a_guest_alive_says_so_and_cleans_up(
-    backend: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    loop, place = new_loop(backend), Place(turns=3)
-    kept: list[Any] = []
-
-    async def main() -> None:
-        await leave_open(kept, place.listener(Ask))
-        await kept[0].send(Ask("x"), to="place")
-        await until(lambda: place.entered)
-
-    loop.run_until_complete(main())
-    with pytest.raises(HostGone, match=r"closed while 1 organism\(s\) were open"):
-        loop.close()
-    assert loop.is_closed()
-    assert (place.entered, place.left) == (1, 1), "it was cancelled, and cleaned up"
-    trio.run(trio.sleep, 0)
-
-    async def elsewhere() -> None:
-        with pytest.raises(HostGone, match="closed while"):
-            await kept[0].ask(Ask("x"), to="place")
-
-    asyncio.run(elsewhere())
-    loop.close()  # a second one is nothing
-    del kept[:]
-    gc.collect()
-    caplog.clear()  # asyncio's own complaint of the tasks that it destroyed
-
-
-@each_loop
-def test_a_loop_closed_within_a_call_of_the_host_is_told_too(
-    backend: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    loop = new_loop(backend)
-    seen: list[BaseException] = []
-    kept: list[Any] = []
-
-    async def never(payload: Any, metadata: Any) -> None:
-        await asyncio.sleep(1_000)
-
-    async def handler(payload: Any, metadata: Any) -> None:
-        host = EmbeddingHost(next(iter(guests._guests.values())))
-        for shield in (False, True, True):  # waiting, waiting in its cleanup, and asking for more
-            with trio.CancelScope(shield=shield):
-                try:
-                    await host.call(never, payload, metadata)
-                except (HostGone, trio.Cancelled) as error:
-                    seen.append(error)  # noqa: PERF401
-
-    async def main() -> None:
-        await leave_open(kept, listener("calls", Ask, handler))
-        await kept[0].send(Ask("x"), to="calls")
-        await until(lambda: any(task.get_name() == "phloem host call" for task in asyncio.all_tasks()))
-
-    loop.run_until_complete(main())
-    with pytest.raises(HostGone):
-        loop.close()
-    assert [type(error) for error in seen] == [trio.Cancelled, HostGone, HostGone]
-    del kept[:]
-    gc.collect()
-    caplog.clear()
-
-
-@each_loop
-def test_a_loop_closed_behind_our_back_is_noticed_by_the_next_organism(
-    backend: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    loop, place = new_loop(backend), Place()
-    kept: list[Any] = []
-
-    async def main() -> None:
-        await leave_open(kept, place.listener(Ask))
-        await kept[0].send(Ask("x"), to="place")
-        await until(lambda: place.entered)
-
-    loop.run_until_complete(main())
-    type(loop).close(loop)
-
-    async def again() -> None:
-        async with opened(BACK) as organism:
-            assert await organism.ask(Ask("x"), to="back") == Reply("x")
-
-    with caplog.at_level(logging.ERROR, "phloem"):
-        asyncio.run(again())
-    assert caplog.text.count("closed while 1 organism(s) were open") == 1
-    assert place.left == 1
-    del kept[:]
-    gc.collect()
-    caplog.clear()
-
-
-@each_loop
-def test_closing_a_running_loop_is_refused_as_ever_and_harms_nobody(backend: str) -> None:
-    async def main() -> None:
-        async with opened(BACK) as organism:
-            with pytest.raises(RuntimeError):
-                asyncio.get_running_loop().close()
-            assert await organism.ask(Ask("x"), to="back") == Reply("x")
-        assert "close" not in vars(asyncio.get_running_loop())
-
-    with asyncio.Runner(loop_factory=lambda: new_loop(backend)) as runner:
-        runner.run(main())
-
-
-@each_loop
-def test_a_loop_that_stands_still_for_a_while_goes_on(backend: str) -> None:
-    loop = new_loop(backend)
-    kept: list[Any] = []
-    loop.run_until_complete(leave_open(kept))
-    time.sleep(0.01)
-    assert loop.run_until_complete(kept[0].ask(Ask("x"), to="back")) == Reply("x")
-    loop.run_until_complete(kept[1].__aexit__(None, None, None))  # in another task than it was opened in
-    loop.close()
-
-
-@each_loop
-def test_a_loop_may_be_closed_in_another_thread(backend: str, caplog: pytest.LogCaptureFixture) -> None:
-    loop = new_loop(backend)
-    kept: list[Any] = []
-    thread = threading.Thread(target=loop.run_until_complete, args=(leave_open(kept),))
-    thread.start()
-    thread.join()
-    with pytest.raises(HostGone):
-        loop.close()
-    assert loop.is_closed()
-    guests._guests.clear()  # its thread is gone, and everything that was in it
-    caplog.clear()
-
-
 # -- other Trio runs ------------------------------------------------------------------------------------
 
 
@@ -447,102 +277,4 @@ async def test_a_simulation_beside_an_organism_is_refused_by_name() -> None:
 def test_without_any_loop_the_error_says_what_is_missing() -> None:
     coroutine = open_organism(CONFIG).__aenter__()
     with pytest.raises(CallerError, match="found no event loop"):
-        coroutine.send(None)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-
-
-# -- signals ---------------------------------------------------------------------------------------------
-
-
-@each_loop
-def test_the_guest_leaves_sigint_to_a_host_with_a_handler(backend: str) -> None:
-    place = Place(turns=2)
-
-    async def main() -> None:
-        before = signal.getsignal(signal.SIGINT)
-        async with open_organism(OrganismConfig("x", (place.listener(Ask),))) as organism:
-            assert signal.getsignal(signal.SIGINT) is before
-            await organism.send(Ask("x"), to="place")
-            await until(lambda: place.entered)
-            os.kill(os.getpid(), signal.SIGINT)
-            await asyncio.sleep(1_000)
-
-    with pytest.raises(KeyboardInterrupt), asyncio.Runner(loop_factory=lambda: new_loop(backend)) as runner:
-        runner.run(main())  # its handler cancels main, which leaves in good order
-    assert place.left == 1
-
-
-@each_loop
-def test_the_guest_leaves_sigint_to_a_host_without_a_handler(backend: str) -> None:
-    loop = new_loop(backend)
-
-    async def main() -> None:
-        async with open_organism(CONFIG):
-            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-            signal.raise_signal(signal.SIGINT)
-            await asyncio.sleep(1_000)
-
-    task = loop.create_task(main())
-    with pytest.raises(KeyboardInterrupt):
-        loop.run_until_complete(task)
-    task.cancel()
-    loop.run_until_complete(asyncio.wait([task]))
-    loop.close()
-
-
-BROKEN = """
-import asyncio, signal, trio
-from dataclasses import dataclass
-from phloem import ListenerConfig, OrganismConfig, open_organism
-
-@dataclass
-class Ask:
-    text: str
-
-class Strikes(trio.abc.Clock):  # read by the scheduler, between two tasks
-    def start_clock(self): ...
-    def current_time(self):
-        signal.raise_signal(signal.SIGINT)
-    def deadline_to_sleep_time(self, deadline):
-        return 0.0
-
-async def handler(payload, metadata):
-    trio.lowlevel.current_task()._runner.clock = Strikes()
-    await trio.sleep_forever()
-
-async def main():
-    config = OrganismConfig("x", (ListenerConfig("struck", Ask, handler, "Is struck."),))
-    async with open_organism(config) as organism:
-        await organism.ask(Ask("x"), to="struck")
-
-try:
-    asyncio.new_event_loop().run_until_complete(main())
-except KeyboardInterrupt:
-    print("interrupted", trio.lowlevel.in_trio_run())
-"""
-
-
-def test_ctrl_c_within_the_scheduler_of_the_guest_reaches_the_hosts_body() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", BROKEN], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert done.stdout == "interrupted False\n"
-
-
-def test_ctrl_c_within_a_handler_reaches_the_hosts_body() -> None:
-    async def handler(payload: Any, metadata: Any) -> None:
-        signal.raise_signal(signal.SIGINT)
-        await trio.sleep_forever()
-
-    async def main() -> None:
-        async with open_organism(OrganismConfig("x", (listener("struck", Ask, handler),))) as organism:
-            await organism.ask(Ask("x"), to="struck")
-
-    loop = asyncio.new_event_loop()
-    with pytest.raises(KeyboardInterrupt):
-        loop.run_until_complete(main())
-    left = asyncio.all_tasks(loop)
-    for task in left:
-        task.cancel()
-    if left:
-        loop.run_until_complete(asyncio.wait(left))
-    loop.close()
+        coroutine.send(None)

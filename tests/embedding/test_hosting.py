@@ -120,7 +120,7 @@ async def test_a_deadline_crosses_and_what_came_all_the_same_is_dropped_with_it(
 @in_loops
 async def test_an_organism_that_ends_takes_its_hosted_handlers_along() -> None:
     hangs = Hangs()
-    with pytest.raises(LookupError):
+    with pytest.raises(LookupError):  # noqa: PT012
         async with opened(hosted(hangs)) as organism:
             await organism.send(Ask("x"), to="hosted")
             await until(lambda: hangs.entered)
@@ -203,7 +203,7 @@ async def test_what_a_source_of_the_hosts_raises_is_raised() -> None:
         raise LookupError("no more")
 
     async with opened(BACK) as organism:
-        with pytest.raises(LookupError, match="no more"):
+        with pytest.raises(LookupError, match="no more"):  # noqa: PT012
             async with organism.open_batch(messages()) as results:
                 async for _ in results:
                     pass
@@ -264,7 +264,7 @@ async def test_what_is_trios_own_is_read_where_it_is() -> None:
     send, receive = trio.open_memory_channel[int](1)
     for own in (receive, [1, 2], "a/path"):
         assert read_from_host(NoHost(), own) is own
-    with open(__file__, "rb") as file:
+    with open(__file__, "rb") as file:  # noqa: ASYNC230 - it is not read
         async_file = trio.wrap_file(file)
         assert read_from_host(NoHost(), async_file) is async_file
     send.close()

@@ -200,3 +200,19 @@ def test_a_fork_is_told_that_it_has_no_organism(organism: OrganismInThread) -> N
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert organism.ask(Ask("x"), to="back") == Reply("x")
+
+
+def test_a_crash_of_its_loop_leaves_nobody_waiting() -> None:
+    async def crashes(payload: Ask, metadata: HandlerMetadata) -> None:
+        trio.lowlevel.current_trio_token().run_sync_soon([].pop)
+        await trio.sleep_forever()
+
+    with (  # noqa: PT012
+        pytest.raises(trio.TrioInternalError),
+        open_organism_in_thread(config_of(listener("crashes", Ask, crashes))) as organism,
+    ):
+        thread, ended = in_thread(lambda: organism.ask(Ask("x"), to="hang"))
+        with pytest.raises(OrganismClosed):
+            organism.ask(Ask("x"), to="crashes")
+        thread.join(LONGEST)
+        assert isinstance(ended[0], OrganismClosed)

@@ -345,6 +345,7 @@ async def test_a_handler_may_attach_a_stream_and_may_not_wait_for_its_end() -> N
         attached.append(organisms[0].attach(stream, sender="feed", framing="lines", to="log"))
         with pytest.raises(WouldDeadlock):
             await attached[0].wait_done()
+        await trio.sleep(0.01)
 
     async with open_audited(log.listener, listener("begin", Ask, begin), max_in_flight=1) as organism:
         organisms.append(organism)

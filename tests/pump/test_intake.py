@@ -6,9 +6,11 @@ import pytest
 import trio
 
 from phloem.config import OrganismConfig, WireLimits
+from phloem.errors import OrganismClosed
 from phloem.loading import resolve, running_listeners
 from phloem.memory.threads import Census
 from phloem.pump.intake import Intake
+from phloem.pump.origin import Origin
 from phloem.pump.slots import Slots
 from phloem.pump.steps import Steps
 from support.gates import settled
@@ -62,3 +64,54 @@ async def test_what_the_word_of_a_waiting_raises_leaves_the_seat_and_the_gate_as
     assert (told, intake.waiting, intake.free_seats) == ([("seat", 1)], 0, 0)
     intake.give_back()
     assert intake.free_seats == 1
+
+
+@pytest.mark.parametrize("attempt", range(10))  # which of two tasks Trio runs first is chance
+@pytest.mark.parametrize("room", [1, 2])
+async def test_an_urgent_one_passes_the_gate_first_and_lets_the_others_look_again(
+    attempt: int, room: int
+) -> None:
+    census, came_in = Census(2), list[str]()
+    intake = intake_of(census)
+    calm, urgent = Origin("calm"), Origin("urgent", urgent=True)
+
+    async def enters(origin: Origin) -> None:
+        await intake.take_seat(may_wait=True, origin=origin)
+        came_in.append(origin.name)
+        census.live += 1
+
+    census.live = 2
+    async with trio.open_nursery() as nursery:
+        for origin in (calm, urgent):
+            nursery.start_soon(enters, origin)
+            await settled()
+        assert (calm.at_the_gate, urgent.at_the_gate, intake.waiting_of(urgent)) == (1, 1, 1)
+        census.left(room)
+        await settled()
+        assert came_in == ["urgent", "calm"][:room], "each looks once more when the other has passed"
+        census.left(1)
+    assert came_in == ["urgent", "calm"]
+    assert (calm.at_the_gate, urgent.at_the_gate, intake.free_seats) == (0, 0, 7)
+
+
+async def test_a_seat_handed_to_a_source_that_is_closed_at_once_goes_to_the_next() -> None:
+    intake = intake_of(Census(9), seats=1)
+    source, came_in = Origin("closed"), list[str]()
+
+    async def enters(origin: Origin | None, name: str) -> None:
+        try:
+            await intake.take_seat(may_wait=True, origin=origin)
+            came_in.append(name)
+        except OrganismClosed as error:
+            came_in.append(str(error))
+
+    await intake.take_seat(may_wait=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(enters, source, "the closed one")
+        await settled()
+        nursery.start_soon(enters, None, "the next one")
+        await settled()
+        intake.give_back()
+        intake.close_source(source)
+    assert came_in == ["the source 'closed' has been closed and takes no more messages", "the next one"]
+    assert intake.free_seats == 0

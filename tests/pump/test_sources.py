@@ -1,15 +1,17 @@
-"""Claims of pump/sources.py, open_sources.py and fair_line.py: sources take turns, and close first."""
+"""Claims of pump/sources.py: whose messages they are, what is counted, what closing means."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import trio
 
-from phloem.config import Budgets, MemoryLimits, WireLimits
+from phloem.config import Budgets, MemoryLimits, OrganismConfig, WireLimits
 from phloem.errors import CallerError, MessageRejected, OrganismClosed, SenderRefused, WouldDeadlock
 from phloem.messages import ConversationState, HandlerMetadata
+from phloem.organism import open_organism
 from phloem.pump.sources import Source
 from support.auditing import open_audited
 from support.feeds import counts, envelope
@@ -158,6 +160,40 @@ async def test_who_waits_in_a_source_that_is_closed_is_told_so_and_others_wait_o
                 await settled()
                 await trio.sleep(0.001)
             assert told[3] == "accepted"
+
+
+async def test_a_document_that_is_read_while_its_source_closes_is_not_accepted() -> None:
+    closing, reading = trio.Event(), trio.Event()
+
+    class Slow:
+        """A port in which reading takes until the source is closed."""
+
+        async def visit(
+            self, point: str, name: str, function: Callable[..., Awaitable[Any]], *args: Any
+        ) -> Any:
+            if point == "thread":
+                reading.set()
+                await closing.wait()
+            return await function(*args)
+
+    told: list[str] = []
+
+    async def inject(source: Source) -> None:
+        try:
+            await source.inject("<Ask><Text>x</Text></Ask>")
+        except OrganismClosed as error:
+            told.append(str(error))
+
+    config = OrganismConfig("x", [BACK], wire=WireLimits(thread_parse_bytes=10), max_in_flight=2)
+    async with open_organism(config, faults=Slow()) as organism, trio.open_nursery() as nursery:
+        async with organism.open_source("console") as source:
+            nursery.start_soon(inject, source)
+            await reading.wait()
+        closing.set()
+        await settled()
+        await trio.sleep(0.01)
+    assert told == ["the source 'console' has been closed and takes no more messages"]
+    assert (organism.report.accepted, counts(source)) == (1, (0, 0, 0, 0))
 
 
 async def test_a_handler_that_would_wait_in_a_source_is_told_that_it_would_deadlock() -> None:

@@ -33,7 +33,6 @@ async def price(payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
 
 
 ORDERS = listener("orders", Order, price)
-DECODED = [DEFAULT.after("decode", tap(print)), DEFAULT.before("dispatch", tap(print))]
 
 
 def decoded(step: Any) -> list[Pipeline]:
@@ -168,7 +167,7 @@ async def test_a_sample_is_as_large_as_the_organisms_random_says_and_the_same_fo
     chance = random.Random(7)
     wanted = sum(chance.random() < 0.25 for _ in range(400))
     first = await run(7)
-    assert len(first) == wanted == 104
+    assert len(first) == wanted == 112
     assert await run(7) == first
     assert await run(8) != first
 
@@ -277,7 +276,7 @@ async def test_one_decoded_message_becomes_several_for_the_same_listener(count: 
     for pipeline in decoded(expand(lambda payload: [Order(number) for number in range(count)])):
         async with open_piped(pipeline, ORDERS) as organism:
             outcome = await organism.wait(await organism.send(Order(5)))
-            assert outcome.payloads == tuple(Order(number) for number in range(count))
+            assert sorted(order.pieces for order in outcome.payloads) == list(range(count))
             assert organism.report.handled == 1 + count
             assert counts(organism, "mine") == {"seen": 1}
 

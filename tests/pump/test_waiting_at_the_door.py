@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from phloem.config import WireLimits
-from phloem.errors import MessageRejected, OrganismClosed
+from phloem.errors import MessageRejected, OrganismClosed, WouldDeadlock
 from phloem.messages import HandlerMetadata, HandlerResponse
 from phloem.pump.ready_made import limit, pace, rate
 from support.listeners import BACK, HANG, Ask, Reply, drop, listener
@@ -180,3 +180,37 @@ async def test_a_pace_at_the_door_is_not_for_what_handlers_send(autojump_clock: 
         await organism.send(Ask("x"), to="relay")
         await organism.wait_idle()
         assert trio.current_time() == begun
+
+
+@pytest.mark.parametrize("at", ["admit", "parse"])
+async def test_a_handler_never_waits_for_who_holds_a_limit(at: str, autojump_clock: Clock) -> None:
+    told: list[str] = []
+
+    async def send_more(payload: Any, metadata: HandlerMetadata) -> None:
+        if payload.text == "first":
+            await trio.sleep(1)
+            with pytest.raises(WouldDeadlock) as refused:
+                await running[0].inject(ASK)
+            told.append(str(refused.value))
+
+    running: list[Any] = []
+    pipeline = DEFAULT.before(at, limit(1))
+    if at == "parse":
+        pipeline = pipeline.replace("parse", held)
+    seats = {"max_in_flight": 1} if at == "admit" else {}
+    async with open_piped(pipeline, listener("a", Ask, send_more), **seats) as organism:
+        running.append(organism)
+        async with trio.open_nursery() as nursery:
+            await organism.send(Ask("first"))
+            nursery.start_soon(organism.inject, ASK)  # takes the token and waits
+            begun = trio.current_time()
+            while not told:
+                await trio.sleep(0.5)
+            assert trio.current_time() - begun <= 1.5
+            nursery.cancel_scope.cancel()
+    assert len(told) == 1
+
+
+async def held(incoming: Any) -> Any:
+    await trio.sleep(100)
+    return incoming.data

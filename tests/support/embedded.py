@@ -15,13 +15,14 @@ import anyio
 import pytest
 import sniffio
 import trio
+import uvloop
 
 from phloem import Organism, OrganismConfig, open_organism
 from phloem.config import ListenerConfig
 from phloem.messages import HandlerMetadata, HandlerResponse
 
 from .auditing import assert_nothing_is_left
-from .listeners import Reply, listener
+from .listeners import BACK, Reply, listener
 
 T = TypeVar("T")
 AsyncTest = Callable[[], Awaitable[None]]
@@ -70,6 +71,18 @@ def _on(backends: tuple[str, ...]) -> Callable[[AsyncTest], Callable[[str], None
 
 everywhere: Final = _on(BACKENDS)
 in_loops: Final = _on(LOOPS)
+each_loop: Final = pytest.mark.parametrize("backend", LOOPS)  # for plain tests that make their own
+CONFIG: Final = OrganismConfig("embedded", (BACK,))
+
+
+def new_loop(backend: str) -> asyncio.AbstractEventLoop:
+    return uvloop.new_event_loop() if backend == "uvloop" else asyncio.new_event_loop()
+
+
+async def leave_open(kept: list[Any], *listeners: ListenerConfig) -> None:
+    """Open an organism and do not leave it: it and its block are in ``kept``."""
+    block = open_organism(OrganismConfig("left open", listeners or (BACK,)))
+    kept += [await block.__aenter__(), block]
 
 
 @asynccontextmanager
@@ -97,7 +110,7 @@ class Place:
     async def __call__(self, payload: Any, metadata: HandlerMetadata) -> HandlerResponse:
         self.entered += 1
         try:
-            while not self.go:
+            while not self.go:  # noqa: ASYNC110 - which is set on the host's side
                 await trio.sleep(0.001)
             return HandlerResponse.respond(Reply(payload.text))
         finally:

@@ -108,11 +108,16 @@ def _known(config: OrganismConfig) -> frozenset[str]:
 
 
 def _row(listener: ListenerConfig, known: Collection[str], egress: Collection[str]) -> tuple[str, ...]:
+    from phloem.pump.calling import is_async, wants_host
+
     told = (
         ("agent", listener.is_agent),
         ("broadcast", listener.broadcast),
         ("service", listener.service),
         ("egress", listener.name.casefold() in egress),
+        ("client facing", listener.client_facing),
+        ("in a thread", not is_async(listener.handler)),
+        ("on the host", wants_host(listener.handler, listener.runs_on)),
     )
     kinds = [kind for kind, is_one in told if is_one]
     if listener.usage is not None:
@@ -190,6 +195,7 @@ def _limits(config: OrganismConfig) -> Iterator[tuple[str, str]]:
     yield "conversations at once", _shown(config.max_in_flight)
     yield "dispatches at once", _shown(config.max_concurrent_pipelines)
     yield "handlers at once", _shown(config.max_concurrent_handlers)
+    yield "plain handlers at once", _shown(config.max_sync_handlers)
     yield "messages at once per agent", _shown(config.max_concurrent_per_agent)
     yield "attempts", _shown(config.max_attempts)
     yield "handler timeout", f"{_shown(config.handler_timeout)} s"

@@ -216,6 +216,7 @@ class Session:
         seconds = trio.current_time() - ask.since
         if seconds >= WORTH_TELLING and not self._face.in_full:
             self._notice(f"({seconds:.1f} s)")
+        ask.entered.set()
         ask.over.set()
         self._prompt()
 
@@ -315,7 +316,11 @@ class Session:
         if waiting:
             most = "" if math.isinf(self._patience) else f", {self._patience:g} s at most"
             self._notice(f"waiting for {counted(waiting, 'answer')}{most}; Ctrl-C stops at once")
-        await self._organism.shutdown(self._patience)
+        end = trio.current_time() + self._patience
+        with trio.move_on_at(end):  # what was typed before the end was asked for still goes in
+            for ask in [ask for talk in self._talks.values() for ask in talk.unanswered]:
+                await ask.entered.wait()
+        await self._organism.shutdown(max(0.0, end - trio.current_time()))
 
     # -- what is shown -----------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ class Ask:
     request: Request
     since: float  # on Trio's clock
     over: trio.Event = field(default_factory=trio.Event)
+    entered: trio.Event = field(default_factory=trio.Event)  # accepted, or ended without
     questions: int = 0  # that listeners put to the person meanwhile
 
 
@@ -160,6 +161,7 @@ async def _turn(
         outcome = Outcome(talk.conversation, ConversationState.CANCELLED, CLOSED)
         task_status.started(None)
     else:
+        ask.entered.set()
         task_status.started(None)
         outcome = await organism.wait(receipt)  # nothing has come between: its turn is still live
     await ended(talk, ask, outcome)

@@ -6,6 +6,7 @@ Decides the words. Never draws where stderr is no terminal, and never touches st
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -70,6 +71,8 @@ def summary(end: BatchEnd, seconds: float) -> Iterator[str]:
             yield f"  abandoned while {row.state}: {row.payload} to {row.listener} ({row.id})"
         if len(abandoned) > _ABANDONED:
             yield f"  and {len(abandoned) - _ABANDONED:,} more"
+        for name, count in sorted(Counter(end.report.abandoned_threads).items()):
+            yield f"  still at work: {counted(count, 'thread')} of {name}"
     if not end.all_read:
         yield f"the input after message {end.taken:,} was not taken"
 

@@ -104,6 +104,7 @@ class Serving:
         self._output = Output(outgoing, lambda text: text)
         narrator = self._narrator = Narrator(self._output.say, lambda: columns(outgoing), TrioClock())
         self.end = ServeEnd([SourceEnd(source) for source in config.sources], narrator.tally)
+        self._feeding = trio.CancelScope()
         self._commands: list[trio.Process] = []
 
     async def run(self, summary: Callable[[ServeEnd, int | None], str]) -> None:
@@ -111,13 +112,12 @@ class Serving:
 
         Raises what opening the organism raises, and OSError for a command that cannot be started.
         """
-        with watched_signals() as self.end.signals:
+        with watched_signals() as self.end.signals, trio.CancelScope() as serving:
             async with trio.open_nursery() as nursery:
-                with trio.CancelScope() as serving:
-                    nursery.start_soon(self._write, serving, name="write lines")
-                    await self._serve()
-                    self._output.say(summary(self.end, columns(self._outgoing)))
-                    await self._output.written()
+                nursery.start_soon(self._write, serving, name="write lines")
+                await self._serve()
+                self._output.say(summary(self.end, columns(self._outgoing)))
+                await self._output.written()
                 nursery.cancel_scope.cancel(reason="the run is over")
 
     async def _write(self, serving: trio.CancelScope) -> None:
@@ -135,8 +135,8 @@ class Serving:
                 running = organism
                 self.end.signals.at_once = lambda: self._stop_at_once(running)
                 async with trio.open_nursery() as nursery:
-                    with trio.CancelScope() as feeding:
-                        nursery.start_soon(self._drain_at_signal, organism, feeding, name="wait for a signal")
+                    nursery.start_soon(self._drain_at_signal, organism, name="wait for a signal")
+                    with self._feeding:
                         await self._feed(organism)
                     await self._rest(organism)
                     nursery.cancel_scope.cancel(reason="the run is over")
@@ -199,11 +199,11 @@ class Serving:
             await organism.wait_idle()
         await organism.shutdown(self._grace)
 
-    async def _drain_at_signal(self, organism: Organism, feeding: trio.CancelScope) -> None:
+    async def _drain_at_signal(self, organism: Organism) -> None:
         await self.end.signals.first.wait()
         patience = "" if math.isinf(self._grace) else f", for {self._grace:g} s at most"
         self._tell(f"stopping: what was accepted is drained{patience}; a second signal stops at once\n")
-        feeding.cancel(reason="a signal")
+        self._feeding.cancel(reason="a signal")
         await organism.shutdown(self._grace)
 
     def _stop_at_once(self, organism: Organism) -> None:

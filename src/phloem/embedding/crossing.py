@@ -80,19 +80,21 @@ class Crossing:
         try:
             with self._scope:
                 self.outcome = outcome.Value(await self._function())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001, ASYNC103 - the host's, where it is raised again
             going_on = self._keep(error)
             if going_on is not None:
                 raise going_on from None
         finally:
-            self._end()
+            if self.outcome is not None or self._unwanted:
+                self._end()
+            # Else the whole run ends, and only its end knows why.
 
     def _keep(self, error: BaseException) -> BaseException | None:
-        """Of what it raised, what is the host's becomes the outcome; the rest, some scope of Trio's waits for."""
+        """Of what it raised, what is the host's becomes the outcome; a scope of Trio's waits for the rest."""
         going_on, own = _split(error)
         if own is not None:
             self.outcome = outcome.Error(own)
-        elif not self._unwanted:
+        elif not self._unwanted and self._guest.ending:
             self.outcome = outcome.Error(self._guest.why_over())
         return going_on
 

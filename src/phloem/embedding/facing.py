@@ -39,32 +39,37 @@ __all__ = ["FACES", "Embedded", "Face", "facing"]
 class Face:
     """An object of Trio's side as the host sees it. Within a task of Trio's it is the object itself."""
 
-    __slots__ = ("_guest", "_own")
+    __slots__ = ("_guest", "_methods", "_own")
 
     def __init__(self, guest: Guest, own: Any) -> None:
         self._guest, self._own = guest, own
+        self._methods: dict[str, Any] = {}  # made once: dressing one up costs a tenth of a call
 
     def __getattr__(self, name: str) -> Any:
+        made = self._methods.get(name)
+        if made is not None:
+            return made
         value = getattr(self._own, name)
-        if iscoroutinefunction(value):
-            return wraps(value)(partial(cross, self._guest, value))
-        if ismethod(value):
-            return wraps(value)(partial(_called, self._guest, value))
-        return facing(self._guest, value)
+        if not ismethod(value):
+            return facing(self._guest, value)
+        crosses = cross if iscoroutinefunction(value) else _called
+        made = self._methods[name] = wraps(value)(partial(crosses, self._guest, value))
+        return made
 
     @property  # type: ignore[misc]
-    def __class__(self) -> type[Any]:
+    def __class__(self) -> type[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """For ``isinstance``: a program asks for an Organism on every loop alike."""
-        return type(self._own)
+        own: type[Any] = type(self._own)
+        return own
 
     def __repr__(self) -> str:
         return f"<the host's {self._own!r}>"
 
     def __eq__(self, other: object) -> bool:
-        return self._own == (other._own if type(other) is type(self) else other)
+        return self._own is (other._own if type(other) is type(self) else other)
 
     def __hash__(self) -> int:
-        return hash(self._own)
+        return id(self._own)
 
     def __dir__(self) -> list[str]:
         return dir(self._own)
@@ -120,7 +125,8 @@ class CommittedFace(Face):
 
     def __await__(self) -> Generator[Any, Any, None]:
         if trio.lowlevel.in_trio_task():
-            return self._own.__await__()
+            own: Generator[Any, Any, None] = self._own.__await__()
+            return own
         return checkpoint().__await__()
 
 
@@ -143,11 +149,13 @@ FACES: Final[Mapping[type[Any], type[Face]]] = {
 
 def facing(guest: Guest, value: Any) -> Any:
     """``value`` as the host is to see it: itself, if nothing of it must cross."""
-    face = FACES.get(type(value))
+    kind: type[Any] = type(value)
+    face = FACES.get(kind)
     if face is not None:
         return face(guest, value)
     if isinstance(value, AbstractAsyncContextManager):
-        return Block(guest, value, partial(facing, guest))
+        manager: AbstractAsyncContextManager[Any] = value
+        return Block(guest, manager, partial(facing, guest))
     return value
 
 

@@ -205,14 +205,21 @@ class Guest:
     # -- a loop that is closed around it ------------------------------------------------------------
 
     def _closing(self, close: Callable[[], None]) -> None:
-        """In place of the loop's own ``close``: end first, by hand, since nobody else will; then say so."""
-        self._why = self._closed_text()
+        """In place of the loop's own ``close``: end first, by hand, since nobody else will; then say so.
+
+        From another thread nothing can be ended. The run is kept, never collected: it would take
+        the Trio run of whichever thread collects it for its own.
+        """
+        said = self._closed_text() if self.organisms else None  # else it was about to end
+        if said is not None:
+            self._why = said
         try:
             if get_ident() == self._thread:
                 self.finish_by_hand()
         finally:
             close()
-        raise HostGone(self._why)
+        if said is not None:
+            raise HostGone(said)
 
     def finish_by_hand(self) -> None:
         """Run what is left of the guest to its end, in its thread, without the loop."""
@@ -228,7 +235,7 @@ class Guest:
             sys.set_asyncgen_hooks(*hooks)  # Trio puts back those of the loop, which is closed
 
     def check(self) -> Loop:
-        """The loop, if the calling code runs in it and there still is a guest. Raises HostGone, CallerError."""
+        """The loop, if the calling code runs in it and the guest lives. Raises HostGone, CallerError."""
         if self.over.rung:
             raise self.why_over()
         if running_loop() is not self.loop:
@@ -252,8 +259,8 @@ class Guest:
 
     def _closed_text(self) -> str:
         return (
-            f"found an event loop that was closed while {self.organisms} organism(s) were open in it; expected "
-            "their blocks to be left first, as asyncio.run sees to. Their work was cancelled"
+            f"found an event loop that was closed while {self.organisms} organism(s) were open in it; "
+            "expected their blocks to be left first, as asyncio.run sees to. Their work was cancelled"
         )
 
 
@@ -265,7 +272,7 @@ def _refuse_foreign() -> None:
             guest.rescue()
     if trio.lowlevel.in_trio_run():
         raise ForeignGuest(
-            "found a Trio run in this thread that is not phloem's own (another guest, a held simulation, a task "
-            "that runs this event loop) or one of another event loop that is not closed; expected none, since "
-            "a thread carries one Trio run"
+            "found a Trio run in this thread that is not phloem's own (another guest, a held simulation, a "
+            "task that runs this event loop) or one of another event loop that is not closed; expected none, "
+            "since a thread carries one Trio run"
         )

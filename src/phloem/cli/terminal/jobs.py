@@ -42,7 +42,8 @@ def job_control(
         stop()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, stopped)  # here it has gone on
+        signal.signal(signal.SIGTSTP, stopped)  # here it has gone on; or nobody is there who could stop it
+        token.run_sync_soon(go_on, idempotent=True)
 
     def stopped(number: int, frame: FrameType | None) -> None:
         if asked[0]:

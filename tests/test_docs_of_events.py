@@ -68,6 +68,7 @@ async def test_the_pump_emits_what_the_table_says_and_nothing_that_is_for_applic
             nursery.start_soon(organism.wait_idle)
             with trio.move_on_after(0.01):
                 await organism.ask(Ask("waits"), to="worker")
+        await organism.attach("/no/such/stream", sender="feed").wait_done()
         bus = organism.events
     assert tries == [1, 2]
     seen = seen_keys(bus)

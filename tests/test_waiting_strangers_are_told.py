@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -73,9 +74,16 @@ async def test_one_whose_room_was_taken_while_his_document_was_read_waits_with_h
     async with running(HANG, BACK, memory=MemoryLimits(max_threads=2)) as organism:
         door = organism._door
 
-        async def examine() -> list[Checked]:
-            await organism.send(Ask("takes the last room"), to="hang")
-            return await door.payload(Ask("comes too late"), "back")()
+        class Slow:
+            """A document that takes its time to be read."""
+
+            origin = None
+
+            async def __call__(self) -> list[Checked]:
+                await organism.send(Ask("takes the last room"), to="hang")
+                return await door.payload(Ask("comes too late"), "back")()
+
+        examine: Any = Slow()
 
         before = free(organism)
         async with trio.open_nursery() as nursery:

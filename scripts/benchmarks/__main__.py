@@ -27,6 +27,7 @@ from . import (
     obvious_bus_cases,
     obvious_cases,
     phloem_cases,
+    pipeline_cases,
     simulation_cases,
     xml_cases,
 )
@@ -50,6 +51,7 @@ SHORT: Final = 1_280  # events a round: under 10 ms, so that some rounds fall wh
 SHORT_ROUNDS: Final = 20
 SIMULATED: Final = 2.0  # a simulated run over a plain one; 1.4 to 2 where it was designed
 CANCEL: Final = 2.0  # ms from a host's cancel to its end, by way of Trio's side; 0.2 where it was designed
+ONE_TAP: Final = 1.5  # a hop with one step of a user's over one without; 1.2 to 1.3 where it was designed
 ROUNDS: Final = 3
 
 
@@ -214,6 +216,15 @@ def embedding(unit: float, long: bool) -> Iterator[Figure]:
         yield Figure(f"a cancel there and back, {backend}", seconds * 1e3, "ms", CANCEL)
 
 
+def pipeline(unit: float, long: bool) -> Iterator[Figure]:
+    measured = pipeline_cases.hops(2_000)
+    default, *others = measured.items()
+    yield a_hop(default[0], unit, default[1], None)
+    for name, hops in others:
+        hold = ONE_TAP if name.startswith("one tap") else None
+        yield Figure(f"  {name}, over that", hops.cpu / default[1].cpu, "x", hold)
+
+
 def broadcast(unit: float, long: bool) -> Iterator[Figure]:
     ours = min(phloem_cases.broadcast(10, 0.05) for _ in range(ROUNDS))
     yield Figure(
@@ -253,7 +264,7 @@ def xml(unit: float, long: bool) -> Iterator[Figure]:
 
 
 _CASES: Final = (
-    *(xml, ping_pong, conversations, lengths, mixed, memory, events, simulation, embedding),
+    *(xml, ping_pong, conversations, lengths, mixed, memory, events, simulation, embedding, pipeline),
     *(broadcast, delay, limit, start, batch),
 )
 CASES: Final[Mapping[str, Callable[[float, bool], Iterator[Figure]]]] = MappingProxyType(

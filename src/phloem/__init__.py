@@ -104,6 +104,7 @@ __all__ = [
     "Organism",
     "OrganismClosed",
     "OrganismConfig",
+    "OrganismInThread",
     "Outcome",
     "OutcomeForgotten",
     "Overflow",
@@ -188,7 +189,7 @@ if TYPE_CHECKING:
     )
     from .contract import Contract, Doc, Pattern, example, parse_element, to_element, xmlify, xsd
     from .embedding import on_host, open_organism
-    from .embedding.threads import open_organism_in_thread
+    from .embedding.threads import OrganismInThread, open_organism_in_thread
     from .errors import (
         AccessRefused,
         CallerError,
@@ -316,7 +317,7 @@ else:  # type checkers see the imports above, and so a misspelt name as an error
                     "StreamOverflowed TooManyTodos WorldError WouldDeadlock",
                 ),
                 (".embedding", "on_host open_organism"),
-                (".embedding.threads", "open_organism_in_thread"),
+                (".embedding.threads", "OrganismInThread open_organism_in_thread"),
                 (
                     ".events",
                     "AgentEvent Delivered EventBus EventHandler EventStream EventType HistoryGap Lagged "

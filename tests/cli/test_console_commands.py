@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import trio
-import trio.testing
 from trio.testing import MockClock as Clock
 
 from phloem.cli.exit_codes import ExitCode
@@ -69,6 +68,19 @@ async def test_kill_takes_a_listener_a_conversation_or_the_beginning_of_one(auto
         assert await sitting.types(f"/kill {receipt.conversation}") == [
             f"conversation {receipt.conversation} was killed"
         ]
+
+
+async def test_whatever_a_kill_meets_on_its_way_in_is_told(autojump_clock: Clock) -> None:
+    async with open_sitting() as sitting:
+        await sitting.types("@slow 0")
+        before = len(sitting.face.said)
+        for line in (*["@slow 50"] * 30, "/kill slow", "@slow 0"):
+            sitting.face.type.send_nowait(line)
+        await trio.sleep(1)
+        told = [line for line in sitting.face.said[before:] if line.startswith("slow: cancelled")]
+        assert len(told) == 30
+        assert "slow: after 0" in sitting.face.said[before:]
+        assert len({each.conversation for each in sitting.organism.threads}) == 1
 
 
 async def test_a_talk_that_waits_for_its_seat_can_be_killed(autojump_clock: Clock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import trio
 from trio.testing import MockClock as Clock
 
 from phloem.messages import HandlerMetadata, HandlerResponse
@@ -89,3 +90,45 @@ async def test_a_prompt_may_be_empty_or_evil(autojump_clock: Clock) -> None:
     async with open_sitting(listeners=[listener("empty", empty, client_facing=True)]) as sitting:
         assert await sitting.types("@empty x") == ["empty asks: (waits for an answer)"]
         assert await sitting.types("evil") == ["empty asks: ␛[2J"]
+
+
+async def test_what_is_written_in_one_dispatch_is_whole_before_the_next_writes(autojump_clock: Clock) -> None:
+    async def twice(payload: Say, metadata: HandlerMetadata) -> HandlerResponse:
+        again = metadata.from_id == "echo"
+        word = "second" if again else "first"
+        get_event_bus().emit_client_output_delta(content=word, snapshot=word)
+        await trio.sleep(1)
+        return HandlerResponse.respond(Say("done")) if again else HandlerResponse(payload, to="echo")
+
+    async with open_sitting(listeners=[*EVERYBODY, listener("twice", twice, client_facing=True)]) as sitting:
+        await sitting.types("@twice x")
+        assert await sitting.waits(1.5) == ["twice: first"]
+        assert sitting.face.tails == {"twice": "second"}
+        assert (await sitting.waits(1))[:2] == ["twice: second", "twice: done"]
+
+
+async def test_a_stream_without_line_ends_is_broken_and_nothing_of_it_is_lost(autojump_clock: Clock) -> None:
+    text = "word " * 5_000
+
+    async def endless(payload: Say, metadata: HandlerMetadata) -> HandlerResponse:
+        for at in range(0, len(text), 7):
+            get_event_bus().emit_client_output_delta(content=text[at : at + 7], snapshot="")
+        return HandlerResponse.respond(Say(text))
+
+    async with open_sitting(listeners=[listener("endless", endless, client_facing=True)]) as sitting:
+        said = await sitting.types("@endless x")
+        assert "".join(line.removeprefix("endless: ") for line in said) == text
+        assert max(map(len, said)) < 4_100
+
+
+async def test_what_comes_too_fast_is_counted(autojump_clock: Clock) -> None:
+    async def flood(payload: Say, metadata: HandlerMetadata) -> HandlerResponse:
+        for _ in range(6_000):
+            get_event_bus().emit_client_output_delta(content="x", snapshot="")
+        return HandlerResponse.respond(Say("done"))
+
+    async with open_sitting(listeners=[listener("flood", flood, client_facing=True)]) as sitting:
+        said = await sitting.types("@flood x")
+        assert said[0].endswith("pieces of what was said came too fast")
+        assert said[-1] == "flood: done"
+        assert await sitting.types("again") != []

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.screens import Screen
 from support.terminals import PATIENCE, Terminal, write_organism
 
 
@@ -93,14 +94,17 @@ def test_control_c_clears_a_line_and_on_an_empty_one_drains_and_ends(terminal: T
 
 def test_a_second_control_c_ends_a_loop_that_is_kept_busy(terminal: Terminal) -> None:
     terminal.type("@stuck x\r")
-    terminal.until("stuck> ")
-    time.sleep(0.2)
+    time.sleep(0.5)  # from here on nothing is drawn any more
     terminal.type("\x03")
     time.sleep(0.2)
     terminal.type("\x03")
     terminal.until("stopped at once: 2 deliveries")
     assert terminal.ends() == 130
     assert terminal.cooked
+    screen = Screen(80, 24)
+    screen.write(terminal.seen)
+    assert screen.everything[-1].startswith("stopped at once")
+    assert not any("stuck>" in row for row in screen.everything)
 
 
 def test_after_quit_one_control_c_is_enough(terminal: Terminal) -> None:

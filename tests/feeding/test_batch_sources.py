@@ -109,7 +109,7 @@ async def test_what_can_be_no_message_ends_reading_and_is_the_callers_fault(
     async with open_audited(WAIT) as organism, organism.open_batch(source(), ordered=ordered) as results:
         with pytest.raises(ContractError):
             await read_into(got, results)
-        assert trio.current_time() == 1
+        assert (trio.current_time(), results.pending, results.unread) == (1, 0, ())
         assert closed == ["closed"]
     assert numbers(got) == [1]
 

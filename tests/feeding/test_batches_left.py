@@ -180,6 +180,15 @@ async def test_what_closing_the_source_raises_is_not_lost() -> None:
                 await anext(results)
 
 
+async def test_who_is_given_a_seat_as_the_batch_is_left_gives_it_back() -> None:
+    async with open_audited(HANG, max_in_flight=1) as organism:
+        await organism._pump.intake.take_seat(may_wait=True)
+        async with organism.open_batch([Ask("x")]):
+            await trio.testing.wait_all_tasks_blocked()
+            organism._pump.intake.give_back()  # no checkpoint from here to the end of the block
+        assert report_of(organism).accepted == 0
+
+
 async def test_after_its_block_a_batch_gives_nothing() -> None:
     async with open_audited(BACK) as organism:
         async with organism.open_batch([Ask("x")] * 3) as results:

@@ -81,10 +81,14 @@ async def test_inside_a_dispatch_one_who_finds_no_room_any_more_gives_the_seat_b
     async def one(payload: Ask, metadata: HandlerMetadata) -> HandlerResponse:
         door = organism._door
 
-        async def examine() -> list[Checked]:
-            await organism.send(Ask("takes the last room"), to="hang")
-            return await door.payload(Ask("comes too late"), "back")()
+        class Late:
+            origin = None
 
+            async def __call__(self) -> list[Checked]:
+                await organism.send(Ask("takes the last room"), to="hang")
+                return await door.payload(Ask("comes too late"), "back")()
+
+        examine: Any = Late()
         before = free(organism)
         with pytest.raises(WouldDeadlock), trio.fail_after(5):
             await door.enter(examine, "stranger", None, None)

@@ -15,6 +15,7 @@ from phloem.messages import (
     ConversationState,
     DeadLetter,
     Ending,
+    Fault,
     Huh,
     HuhCode,
     Outcome,
@@ -239,6 +240,30 @@ def test_a_retry_says_which_attempt_failed_and_when_the_next_one_comes(tape: Tap
     assert tape.place == ("a", "c", "c-4", "c-2")
 
 
+def test_what_is_no_message_in_a_stream_is_a_rejection_in_no_conversation(tape: Tape) -> None:
+    tape.telling.unread("feed", Fault(HuhCode.BAD_CHAR, "line 3", "byte 0xff at 4", "UTF-8"))
+    assert tape.last == (
+        "message_rejected",
+        {
+            "sender": "feed",
+            "code": "bad-char",
+            "path": "line 3",
+            "found": "byte 0xff at 4",
+            "expected": "UTF-8",
+            "attempts_left": 0,
+        },
+    )
+    assert tape.place == (None, None, None, None)
+
+
+def test_a_stream_that_breaks_has_failed_at_its_source(tape: Tape) -> None:
+    tape.telling.broke("feed", OSError(LONG))
+    kind, data = tape.last
+    assert (kind, data["sender"], data["exception"]) == ("source_failed", "feed", "OSError")
+    assert len(data["error"]) < len(LONG)
+    assert tape.place == ("feed", None, None, None)
+
+
 def test_a_claim_is_a_broken_constraint_in_no_conversation(tape: Tape) -> None:
     tape.telling.claim_ignored("console", "boss")
     kind, data = tape.last
@@ -310,6 +335,8 @@ def everything(observer: Observer) -> None:
     observer.refused(conversation(), "a", Huh(HuhCode.ROUTING, "", "", "", 0, ""), LONG, delivery())
     observer.buried(DeadLetter("c-4", "c", "a", LONG, "handler", cause, LONG), None)
     observer.claim_ignored("console", LONG)
+    observer.unread("console", Fault(HuhCode.BAD_CHAR, "line 1", LONG, "UTF-8"))
+    observer.broke("console", OSError(LONG))
     observer.mended("console", [Mend("prose", LONG, LONG, LONG)] * 1_000)
     observer.waiting("console", "threads", 1)
     observer.overslept(delivery(), 9.5, 2.0)

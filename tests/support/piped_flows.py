@@ -32,7 +32,7 @@ from phloem.pump.ready_made import (
 from phloem.testing import open_watched_organism, sometimes
 
 from .listeners import Ask, Note, Reply, listener
-from .pipelines import ASK, PLACES
+from .pipelines import PLACES
 
 __all__ = ["TEXTS", "config", "everything", "full_pipeline", "patient_pipeline", "sends_and_asks"]
 
@@ -155,7 +155,7 @@ async def sends_and_asks(organism: Organism) -> dict[str, str]:
         answers[word] = await ask(organism, word)
 
     async def raw(word: str) -> None:
-        receipt = await organism.inject(ASK.replace("x", word) if word != "fine" else "<Ask><text>fine</Text>")
+        receipt = await organism.inject(f"<Ask><text>{word}</Text></Ask>")  # there is something to mend
         if word == "slow":
             await organism.kill(receipt.conversation)
 

@@ -102,7 +102,7 @@ async def hold(
     ask: Ask | None = None
     with talk.scope:
         ask = await talk.next()
-        while ask is not None:
+        while ask is not None and not talk.killed:
             try:
                 ask = await _converse(talk, organism, sender, ask, ended, renewed)
             except OrganismClosed:

@@ -61,6 +61,8 @@ def traced(conversation: str, events: Iterable[AgentEvent]) -> tuple[TraceFile, 
                 if row is None:
                     row = messages[message] = _message(conversation, event, at)
                 _happened(row, event.type, data, at)
+            case _:
+                pass
     trace.conversations.append((0, head))
     trace.messages += [(0, row) for row in messages.values()]
     return trace, whole

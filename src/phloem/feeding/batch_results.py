@@ -234,16 +234,11 @@ class BatchResults:
         following = aiter(every)
         while True:
             await self._places.acquire()
-            taken = False
             try:
                 message = await anext(following)
-                taken = True
             except StopAsyncIteration:
                 self.exhausted = True
                 return
-            finally:
-                if not taken:
-                    self._places.release()
             self._take(message, entering)
 
     def _take(self, message: Any, entering: trio.Nursery) -> None:
@@ -277,8 +272,6 @@ class BatchResults:
                 self._ended(entry, turn.outcome)
             else:
                 turn.waiters.append(entry)
-                if self._left:
-                    self._core.cut(turn, ConversationState.CANCELLED, LEFT)
 
     def _examine(self, message: BatchMessage) -> Examine:
         payload, to = message.payload, message.to
@@ -320,7 +313,7 @@ class BatchResults:
     def _leave(self) -> None:
         """Nobody reads any more: what is in flight is cut."""
         self._left = True
-        self._intake.close_source(self._origin)
+        self._intake.close_source(self._origin)  # so nothing is accepted from here on
         self._put.close()
         self._results.close()
         for entry in self._entries.values():

@@ -48,7 +48,6 @@ async def open_batch(
                 if holds_cancelled(error):
                     raise  # some scope waits for it
                 failed = error
-                nursery.cancel_scope.shield = True  # cancelled from outside, leaving would lose the error
             finally:
                 results._leave()
                 nursery.cancel_scope.cancel(reason="the batch is left")

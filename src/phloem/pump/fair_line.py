@@ -121,7 +121,7 @@ class FairGate:
     async def enter(self, origin: Origin | None) -> None:
         """Stand in it. A checkpoint only if it waits. Cancelled means: it does not stand there.
 
-        Raises ClosedResourceError once the source is closed.
+        Raises ClosedResourceError if it, or the source, is closed meanwhile.
         """
         if self.held:
             await self._line.wait(origin)  # whoever leaves hands it over: it stays held
@@ -136,3 +136,7 @@ class FairGate:
     def forget(self, origin: Origin) -> None:
         """The source is closed: who waits there is told so."""
         self._line.forget(origin)
+
+    def close(self) -> None:
+        """Who waits is told so; whoever stands in it leaves by himself."""
+        self._line.close()

@@ -157,8 +157,8 @@ class Intake:
         """Take nobody in any more; who waits for a seat or a thread is told so."""
         if not self.closed:
             self.closed = True
-            self._seats.close()
-            self._aside.close()
+            for line in (self._seats, self._aside, self._gate, self._urgent_gate):
+                line.close()
             self._thinned.set()
             self._shut.set()
 
@@ -229,7 +229,7 @@ class Intake:
                 gate.leave()
                 self._look_again()  # for who stands in the other gate
         except trio.ClosedResourceError:
-            return  # its source was closed while it stood in line
+            return  # the door or its source was closed while it stood in line
         finally:
             self._at_the_gate -= 1
             if origin is not None:

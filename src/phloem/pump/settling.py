@@ -55,7 +55,9 @@ class Settling:
             return
         if plan.passed or plan.answers or plan.unseen or plan.ended:
             delivery.thread.wrong = 0
-            takers = [item.listener for item in plan.passed] + self._told_of_ends(delivery, plan)
+            takers = [item.listener for item in plan.passed]
+            if plan.ended:
+                takers += self._told_of_ends(delivery, plan)
             count = len(takers) + plan.unseen + len(plan.ended)
             if count and not self._fit(delivery, takers, count, plan.responds):
                 return

@@ -257,15 +257,15 @@ class Telling:
 
         In no conversation.
         """
-        data = {
+        data: dict[str, Any] = {
             "sender": sender,
             "code": fault.code,
-            "path": fault.path,
-            "found": fault.found,
-            "expected": fault.expected,
+            "path": _short(fault.path),
+            "found": _short(fault.found, MAX_NAME),
+            "expected": _short(fault.expected),
             "attempts_left": 0,
         }
-        weight = len(fault.path) + len(fault.found) + len(fault.expected)
+        weight = len(data["path"]) + len(data["found"]) + len(data["expected"])
         self._record(_REJECTED, self._stream, None, None, data, weight=weight)
 
     def broke(self, sender: str, error: BaseException) -> None:

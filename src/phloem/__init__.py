@@ -36,6 +36,10 @@ __all__ = [
     "AccessRefused",
     "Addressed",
     "AgentEvent",
+    "Attached",
+    "BatchMessage",
+    "BatchResult",
+    "BatchResults",
     "Boot",
     "Budgets",
     "BufferSlot",
@@ -127,6 +131,7 @@ __all__ = [
     "SimulationError",
     "SimulationUnsupported",
     "SlotMetadata",
+    "Source",
     "SourceConfig",
     "Step",
     "StepConfig",
@@ -244,6 +249,8 @@ if TYPE_CHECKING:
         Subscription,
         open_event_bus,
     )
+    from .feeding.attached import Attached
+    from .feeding.batches import BatchMessage, BatchResult, BatchResults
     from .loading import load_config
     from .memory.history import BufferSlot, Forgotten, History, SlotMetadata
     from .memory.todos import TodoWatcher
@@ -290,6 +297,7 @@ if TYPE_CHECKING:
         tap,
         transform,
     )
+    from .pump.sources import Source
     from .pump.telling import PumpEvent
     from .pump.within import ContextBuffer, TodoRegistry, get_context_buffer, get_todo_registry
 else:  # type checkers see the imports above, and so a misspelt name as an error
@@ -346,6 +354,9 @@ else:  # type checkers see the imports above, and so a misspelt name as an error
                 ),
                 (".pump.telling", "PumpEvent"),
                 (".pump.within", "ContextBuffer TodoRegistry get_context_buffer get_todo_registry"),
+                (".feeding.batches", "BatchMessage BatchResult BatchResults"),
+                (".feeding.attached", "Attached"),
+                (".pump.sources", "Source"),
             )
             for name in names.split()
         }

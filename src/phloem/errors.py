@@ -101,7 +101,7 @@ class MessageRejected(SenderError):
 
 @final
 class SenderRefused(CallerError, ValueError):
-    """The name a stranger was to speak under belongs to a listener, to phloem, or is no name."""
+    """The name a stranger was to speak under is a listener's, phloem's, an open source's, or none."""
 
 
 @final
@@ -161,7 +161,7 @@ class TooManyTodos(CallerError):
 
 @final
 class ForeignGuest(CallerError):
-    """Somebody else's Trio run (or a simulation) is in this thread already; none of ours can start beside it."""
+    """Somebody else's Trio run (or a simulation) is in this thread; none of ours can start beside it."""
 
 
 @final

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -24,7 +24,7 @@ async def guest_here() -> AsyncIterator[Guest]:
     try:
         yield guest
     finally:
-        await guest.leave()
+        await guest.leave()  # noqa: ASYNC102
 
 
 def this_task() -> asyncio.Task[Any]:
@@ -157,7 +157,7 @@ async def break_it(organism: Organism, body: str) -> None:
         finally:
             raise LookupError("of the body")
     if body == "groups":
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks:  # noqa: ASYNC112
             tasks.create_task(asyncio.sleep(1_000))
     if body == "ends":
         await turns(1)
@@ -169,14 +169,14 @@ def test_the_death_of_an_organism_cancels_the_body_and_is_raised_there(body: str
         broken = Broken()
         config = OrganismConfig("breaks", (BACK,))
         with pytest.raises(ZeroDivisionError) as raised:
-            async with open_organism(config, observer=broken) as organism:
+            async with open_organism(config, observer=cast("Any", broken)) as organism:
                 await break_it(organism, body)
         assert raised.value is broken.error
         assert isinstance(broken.error.__cause__, ExceptionGroup)
         assert this_task().cancelling() == 0
         await turns(5)
         with pytest.raises(OrganismClosed):
-            await organism.ask(Ask("x"), to="back")
+            await organism.ask(Ask("x"), to="back")  # pyright: ignore[reportPossiblyUnboundVariable]
         async with opened(BACK) as organism:
             assert await organism.ask(Ask("x"), to="back") == Reply("x")
 
@@ -187,7 +187,9 @@ def test_the_death_of_an_organism_cancels_the_body_and_is_raised_there(body: str
 async def test_one_that_dies_leaves_others_of_its_loop_alone() -> None:
     async with opened(BACK) as healthy:
         with pytest.raises(ZeroDivisionError):
-            async with open_organism(OrganismConfig("x", (BACK,)), observer=Broken()) as organism:
+            async with open_organism(
+                OrganismConfig("x", (BACK,)), observer=cast("Any", Broken())
+            ) as organism:
                 await break_it(organism, "waits")
         assert await healthy.ask(Ask("x"), to="back") == Reply("x")
 
@@ -196,7 +198,9 @@ async def test_one_that_dies_leaves_others_of_its_loop_alone() -> None:
 async def test_a_body_cancelled_from_outside_as_its_organism_dies_is_still_cancelled() -> None:
     async def live() -> None:
         try:
-            async with open_organism(OrganismConfig("x", (BACK,)), observer=Broken()) as organism:
+            async with open_organism(
+                OrganismConfig("x", (BACK,)), observer=cast("Any", Broken())
+            ) as organism:
                 await organism.send(Ask("x"), to="back")
                 try:
                     await asyncio.sleep(1_000)

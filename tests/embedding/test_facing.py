@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+import subprocess
 import sys
 from typing import Any, cast
 
@@ -110,6 +111,18 @@ async def test_on_trio_it_is_the_organism_itself() -> None:
     async with open_organism(OrganismConfig("on trio", (BACK,))) as organism:
         assert type(organism) is Organism
         assert await organism.ask(Ask("x"), to="back") == Reply("x")
+
+
+def test_on_trio_nothing_of_asyncio_is_loaded() -> None:
+    program = (
+        "import sys, trio, phloem\n"
+        "async def main():\n"
+        "    async with phloem.open_organism(phloem.OrganismConfig('x')): pass\n"
+        "trio.run(main)\n"
+        "print('asyncio' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 @in_loops

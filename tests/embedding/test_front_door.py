@@ -217,7 +217,7 @@ async def test_a_conversation_left_by_an_error_is_killed_and_the_error_is_the_sa
         assert raised.value is error
         assert error.__cause__ is None
         await organism.wait_idle()
-        assert (await organism.wait(receipt)).state is ConversationState.CANCELLED
+        assert (await organism.wait(receipt)).state is ConversationState.CANCELLED  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 @everywhere

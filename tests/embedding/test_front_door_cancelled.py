@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from phloem.messages import ConversationState
@@ -106,7 +105,7 @@ async def test_the_body_raises_and_its_error_arrives_as_it_is() -> None:
                 await until(lambda: place.entered > before)  # noqa: B023 - done within the turn
                 raise error
         assert raised.value is error
-        assert (error.__cause__, organism.report.abandoned) == (None, 1)
+        assert (error.__cause__, organism.report.abandoned) == (None, 1)  # pyright: ignore[reportPossiblyUnboundVariable]
         assert place.entered == place.left
 
 
@@ -122,7 +121,7 @@ async def test_left_normally_it_drains() -> None:
         async with opened(place.listener(Ask)) as organism:
             await organism.send(Ask("x"), to="place")
             tasks.start_soon(finish)
-    assert (organism.report.handled, organism.report.abandoned) == (2, 0)
+    assert (organism.report.handled, organism.report.abandoned) == (2, 0)  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 @everywhere
@@ -135,7 +134,7 @@ async def test_the_outer_task_group_is_cancelled() -> None:
             async with opened(place.listener(Ask)) as organism:
                 await organism.ask(Ask("x"), to="place")
         finally:
-            left.append((place.left, organism.report.in_flight))
+            left.append((place.left, organism.report.in_flight))  # pyright: ignore[reportPossiblyUnboundVariable]
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(live)
@@ -152,7 +151,7 @@ async def test_a_drain_may_be_cancelled() -> None:
             await organism.send(Ask("x"), to="place")
             await until(lambda: place.entered)
     assert scope.cancelled_caught
-    assert (organism.report.abandoned, place.left) == (1, 1)
+    assert (organism.report.abandoned, place.left) == (1, 1)  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 @everywhere

@@ -69,6 +69,31 @@ async def test_a_cancelled_reader_has_taken_nothing() -> None:
 
 
 @everywhere
+async def test_a_reader_of_much_lets_others_run() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with opened(BACK) as organism:
+        organism.events.register_type("mine")
+        async with organism.events.open_stream("mine", buffer=100) as events:
+            for number in range(100):
+                organism.events.emit(AgentEvent("mine", str(number)))
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(others)
+                await until(lambda: turns)
+                turns = 0
+                for _ in range(100):
+                    await events.receive()
+                assert turns >= 50
+                tasks.cancel_scope.cancel()
+
+
+@everywhere
 async def test_handlers_of_events_run_and_expectations_are_met() -> None:
     heard: list[str] = []
 
@@ -124,4 +149,4 @@ async def test_a_hung_organism_is_left_by_a_cancelled_body() -> None:
         async with opened(HANG) as organism:
             await organism.ask(Ask("x"), to="hang")
     assert scope.cancelled_caught
-    assert organism.report.abandoned == 1
+    assert organism.report.abandoned == 1  # pyright: ignore[reportPossiblyUnboundVariable]

@@ -49,7 +49,7 @@ class Hangs:
             await asyncio.sleep(1_000)
         except asyncio.CancelledError:
             self.cancels += 1
-            await asyncio.sleep(0.003)
+            await asyncio.sleep(0.003)  # noqa: ASYNC102
             self.left += 1
             if self.answer is None:
                 raise
@@ -185,7 +185,7 @@ async def test_a_source_of_the_hosts_is_read_in_its_loop_and_closed_there() -> N
                 assert not trio.lowlevel.in_trio_task()
                 yield Ask(str(number))
         finally:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # noqa: ASYNC102
             closed.append(sniffio.current_async_library())
 
     async with opened(BACK) as organism:

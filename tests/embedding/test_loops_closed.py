@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 
 from phloem import (
     HostGone,
@@ -169,7 +168,7 @@ def test_a_loop_closed_while_its_guest_is_about_to_end_is_closed_quietly(backend
         await block.__aenter__()
         thrown_away = block.__aexit__(GeneratorExit, GeneratorExit(), None)
         with pytest.raises(StopIteration):
-            thrown_away.send(None)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+            thrown_away.send(None)
 
     loop.run_until_complete(main())
     loop.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.kitchens import open_kitchen
-from support.serving import Server
+from support.servers import Server
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from support.kitchens import COMMANDS, NOTICES, assert_quiet, open_kitchen
-from support.serving import Server
+from support.servers import Server
 
 AT_ONCE = 50
 

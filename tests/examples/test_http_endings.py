@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.kitchens import COMMANDS, EXAMPLES, NOTICES, assert_quiet, edited
-from support.serving import Server, listens, soon
+from support.servers import Server, listens, soon
 
 Kitchens = Callable[..., Server]
 

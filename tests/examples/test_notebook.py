@@ -15,7 +15,7 @@ import pytest
 
 from support import kernel as kernel_module
 from support.kitchens import EXAMPLES
-from support.serving import LONGEST, environment
+from support.servers import LONGEST, environment
 
 NOTEBOOK: Final = json.loads((EXAMPLES / "notebook.ipynb").read_text("utf-8"))
 CELLS: Final = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]

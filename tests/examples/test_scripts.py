@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.kitchens import EXAMPLES, edited
-from support.serving import LONGEST, Server, environment, open_server, soon
+from support.servers import LONGEST, Server, environment, open_server, soon
 
 ON_UVLOOP = "import uvloop, {0}; uvloop.run({0}.main())"
 

@@ -85,6 +85,7 @@ async def test_messages_come_from_their_source() -> None:
 
     async def see(payload: Ask, metadata: HandlerMetadata) -> None:
         seen.append(metadata.from_id)
+        await trio.lowlevel.checkpoint()
 
     async with (
         open_audited(gates.listener, listener("see", Ask, see)) as organism,
@@ -140,10 +141,10 @@ async def test_who_waits_in_a_source_that_is_closed_is_told_so_and_others_wait_o
                 slots.pipelines.acquire_on_behalf_of_nowait(each)
         else:
             await organism.send(Ask("first"), "gate")
-        async with trio.open_nursery() as nursery, organism.open_source("stays") as stays:
+        async with organism.open_source("stays") as stays, trio.open_nursery() as nursery:
             async with organism.open_source("goes", priority=True) as goes:
                 for _ in range(3):
-                    nursery.start_soon(waits, goes)
+                    nursery.start_soon(waits, goes)  # noqa: ASYNC111 - outlives it on purpose
                 nursery.start_soon(waits, stays)
                 await settled()
                 assert (counts(goes)[2], counts(stays)[2]) == (3, 1)
@@ -187,7 +188,7 @@ async def test_a_document_that_is_read_while_its_source_closes_is_not_accepted()
     config = OrganismConfig("x", [BACK], wire=WireLimits(thread_parse_bytes=10), max_in_flight=2)
     async with open_organism(config, faults=Slow()) as organism, trio.open_nursery() as nursery:
         async with organism.open_source("console") as source:
-            nursery.start_soon(inject, source)
+            nursery.start_soon(inject, source)  # noqa: ASYNC111 - outlives it on purpose
             await reading.wait()
         closing.set()
         await settled()

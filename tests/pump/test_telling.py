@@ -337,6 +337,7 @@ def everything(observer: Observer) -> None:
     observer.claim_ignored("console", LONG)
     observer.unread("console", Fault(HuhCode.BAD_CHAR, "line 1", LONG, "UTF-8"))
     observer.broke("console", OSError(LONG))
+    observer.step_raised("tap", ValueError(LONG))
     observer.mended("console", [Mend("prose", LONG, LONG, LONG)] * 1_000)
     observer.waiting("console", "threads", 1)
     observer.overslept(delivery(), 9.5, 2.0)

@@ -165,6 +165,7 @@ async def test_what_a_conversation_of_a_source_goes_on_to_do_is_its_sources_turn
     clerk = Clerk()
 
     async def passes_on(payload: Ask, metadata: HandlerMetadata) -> list[HandlerResponse]:
+        await trio.lowlevel.checkpoint()
         return [HandlerResponse(Ask(str(number)), "clerk") for number in range(int(payload.text))]
 
     served: list[str] = []

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
-from .serving import Server, open_server
+from .servers import Server, open_server
 
 __all__ = ["COMMANDS", "EXAMPLES", "NOTICES", "assert_quiet", "edited", "open_kitchen"]
 

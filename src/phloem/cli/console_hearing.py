@@ -140,7 +140,7 @@ class Hearing:
         stream = self._streams.get(place)
         if stream is None:
             for other, older in self._streams.items():
-                if False:  # its dispatch is over, or it would be the one to write
+                if other[:2] == place[:2]:  # its dispatch is over, or it would be the one to write
                     self._finish_line(older)
             stream = self._streams[place] = _Stream(who)
         self._lines(stream, stream.feed(str(event.data.get("content", ""))))

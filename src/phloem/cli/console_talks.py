@@ -121,17 +121,18 @@ async def _converse(
     renewed: Callable[[Talk, Outcome], None],
 ) -> Ask | None:
     """One conversation, until it or the talk ends; gives back the message that found it ended."""
+    failed: Outcome | None = None
     async with organism.open_conversation(sender) as conversation:
         talk.conversation = conversation.id
         async with trio.open_nursery() as turns:
             while ask is not None and not talk.killed:
                 # Started one after the other: they enter in this order.
-                failed: Outcome | None = await turns.start(_turn, organism, conversation, talk, ask, ended)
-                if failed is not None and not talk.killed:
-                    renewed(talk, failed)
+                failed = await turns.start(_turn, organism, conversation, talk, ask, ended)
                 if failed is not None:
-                    return ask
+                    break
                 ask = await talk.next()
+    if failed is not None and not talk.killed:
+        renewed(talk, failed)
     return ask
 
 

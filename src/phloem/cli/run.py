@@ -31,7 +31,7 @@ _STDOUT: Final = ("-", "/dev/stdout")
 _OF_A_BATCH: Final = ("out", "dead_letters", "unordered", "reorder_window")
 
 
-@click.command("run")
+@click.command("run", short_help="Run a batch of messages, or serve sources.")
 @click.argument("file", type=click.Path())
 @click.option("--batch", metavar="IN", help="NDJSON or XML messages; - is stdin.")
 @click.option(

@@ -80,10 +80,10 @@ class Crossing:
         try:
             with self._scope:
                 self.outcome = outcome.Value(await self._function())
-        except BaseException as error:  # noqa: BLE001, ASYNC103 - the host's, where it is raised again
+        except BaseException as error:  # noqa: BLE001, ASYNC103 - the host's
             going_on = self._keep(error)
             if going_on is not None:
-                raise going_on from None
+                raise going_on from None  # noqa: ASYNC104
         finally:
             if self.outcome is not None or self._unwanted:
                 self._end()
@@ -176,7 +176,7 @@ class Block:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         if self._direct:
-            return await self._manager.__aexit__(kind, error, traceback)
+            return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102
         crossing, interrupt = self._crossing, self._interrupt
         assert interrupt is not None  # __aenter__ has set it
         self._interrupt = None
@@ -198,8 +198,8 @@ class Block:
         else:
             self._error = error
             self._left.set()
-        cancelled = await outwait(crossing.ended, crossing.cancel)
-        await self._guest.see_out()
+        cancelled = await outwait(crossing.ended, crossing.cancel)  # noqa: ASYNC102
+        await self._guest.see_out()  # noqa: ASYNC102
         try:
             if crossing.is_own(error, cut=cut):
                 if cancelled is not None:

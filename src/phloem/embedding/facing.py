@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial, wraps
 from inspect import iscoroutinefunction, ismethod
 from types import TracebackType
-from typing import Any, Final, Self, final
+from typing import Any, Final, Self, cast, final
 
 import trio
 
@@ -59,8 +59,8 @@ class Face:
     @property  # type: ignore[misc]
     def __class__(self) -> type[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """For ``isinstance``: a program asks for an Organism on every loop alike."""
-        own: type[Any] = type(self._own)
-        return own
+        own: object = self._own
+        return type(own)
 
     def __repr__(self) -> str:
         return f"<the host's {self._own!r}>"
@@ -147,14 +147,13 @@ FACES: Final[Mapping[type[Any], type[Face]]] = {
 }
 
 
-def facing(guest: Guest, value: Any) -> Any:
+def facing(guest: Guest, value: object) -> Any:
     """``value`` as the host is to see it: itself, if nothing of it must cross."""
-    kind: type[Any] = type(value)
-    face = FACES.get(kind)
+    face = FACES.get(type(value))
     if face is not None:
         return face(guest, value)
     if isinstance(value, AbstractAsyncContextManager):
-        manager: AbstractAsyncContextManager[Any] = value
+        manager = cast("AbstractAsyncContextManager[Any]", value)
         return Block(guest, manager, partial(facing, guest))
     return value
 
@@ -191,7 +190,7 @@ class Embedded:
             guest.abandon()
             raise
         except BaseException:
-            await guest.leave()
+            await guest.leave()  # noqa: ASYNC102
             raise
 
     async def __aexit__(
@@ -199,8 +198,8 @@ class Embedded:
     ) -> bool | None:
         if isinstance(error, GeneratorExit):  # the body is thrown away: nobody can wait here
             self._guest.abandon()
-            return await self._block.__aexit__(kind, error, traceback)
+            return await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102
         try:
-            return await self._block.__aexit__(kind, error, traceback)
+            return await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102
         finally:
-            await self._guest.leave()
+            await self._guest.leave()  # noqa: ASYNC102

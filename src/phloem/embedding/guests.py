@@ -71,7 +71,7 @@ async def join_guest() -> Guest:
         guest.abandon()
         raise
     except BaseException:
-        await guest.leave()
+        await guest.leave()  # noqa: ASYNC102
         raise
     return guest
 

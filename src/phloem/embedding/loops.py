@@ -118,7 +118,7 @@ async def outwait(bell: Bell, cancel: Callable[[], object], end: Bell | None = N
                     try:
                         await end.wait()
                     except asyncio.CancelledError:  # noqa: ASYNC103 - one more; the task counts it
-                        continue
+                        continue  # noqa: ASYNC104
         return cancelled  # noqa: ASYNC104
     return None
 

@@ -8,7 +8,7 @@ the organism. What a message is, ``framing`` decides. ``Organism.attach`` calls 
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, Final, final
 
 import trio
 
@@ -27,6 +27,8 @@ from phloem.pump.sources import Source
 from .streams import ByteReader, reader_of
 
 __all__ = ["Attached", "attach"]
+
+CLEANUP: Final = 2.0  # seconds for an async generator's own cleanup; a file's takes none
 
 
 @final
@@ -108,7 +110,8 @@ class Attached:
                 try:
                     await self._read()
                 finally:
-                    await guarded(self._reader.aclose)
+                    with trio.move_on_after(CLEANUP, shield=True):
+                        await guarded(self._reader.aclose)
         finally:
             self._source.close()
             self._done.set()

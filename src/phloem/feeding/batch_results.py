@@ -21,7 +21,6 @@ from phloem.messages import Cause, ConversationState, Outcome, Receipt
 from phloem.pump.conversation import Turn
 from phloem.pump.door import Door
 from phloem.pump.examining import Examine
-from phloem.pump.origin import Origin
 from phloem.pump.pump import Pump
 
 __all__ = ["CLEANUP", "NOT_SENT", "BatchMessage", "BatchResult", "BatchResults", "Messages", "Unread"]
@@ -115,9 +114,7 @@ class BatchResults:
     def __init__(self, door: Door, pump: Pump, sender: str, window: int, *, ordered: bool) -> None:
         self._door, self._core, self._intake = door, pump.core, pump.intake
         self._sender, self._ordered = sender, ordered
-        self._origin = Origin(
-            sender
-        )  # a line of its own: others wait for one message of a batch, not for all
+        self._origin = pump.origin(sender)  # a line of its own: others wait for one of its messages, not all
         self._places = trio.Semaphore(window)
         self._put, self._results = trio.open_memory_channel[_Entry](window)
         self._entries: dict[int, _Entry] = {}  # the window, by number

@@ -15,13 +15,11 @@ import trio
 from anyio.abc import ByteReceiveStream
 
 from phloem.errors import ConfigurationError, ConfigurationFault
-from phloem.guarding import guarded
 
 from .files import CHUNK, FileReader, as_bytes, blocking_file, blocking_path
 
 __all__ = ["ByteReader", "reader_of"]
 
-CLEANUP: Final = 2.0  # seconds for an async generator's own cleanup; a socket's or a file's takes none
 STREAMS: Final = (
     "a byte stream of Trio or anyio (a process's stdout is one), an async iterable of bytes, a binary file "
     "or a path"
@@ -36,7 +34,7 @@ class ByteReader(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close what is closed here. In a cancelled scope too it is closed."""
+        """Close what is closed here. Raises whatever a generator's own cleanup does. Checkpoint."""
         ...
 
 
@@ -115,6 +113,5 @@ class _Items:
     async def aclose(self) -> None:
         generator = self._iterable if self._items is None else self._items
         if isinstance(generator, AsyncGenerator):
-            with trio.move_on_after(CLEANUP, shield=True):
-                await guarded(generator.aclose)
+            await generator.aclose()
         await trio.lowlevel.checkpoint()

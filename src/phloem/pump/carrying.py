@@ -173,8 +173,8 @@ class Carriers:
             async with trio.open_nursery() as nursery:
                 scope = delivery.scope = nursery.cancel_scope
                 scope.deadline = now + listener.handler_timeout
-                if delivery.carried is not None:
-                    scope.deadline = min(scope.deadline, delivery.carried.expires)
+                if delivery.carried is not None and delivery.carried.expires < scope.deadline:
+                    scope.deadline = delivery.carried.expires
                     if now >= delivery.carried.expires:
                         scope.cancel(reason="the deadline of its message has passed")
                 if meter is not None:

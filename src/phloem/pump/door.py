@@ -138,6 +138,7 @@ class Door:
             async with flow.limited("admit", may_wait=not self.inside):
                 await self.take_seat(sender, origin)
         seated = False
+        intake.entering += 1
         try:
             checked = await examine()
             if intake.crowded:  # a long document took its time; others stood in line before
@@ -147,6 +148,7 @@ class Door:
                 await closed(origin)
             seated = True
         finally:
+            intake.entering -= 1
             if not seated:
                 intake.give_back()
         return checked

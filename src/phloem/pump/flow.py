@@ -229,6 +229,11 @@ class Flow:
 
     async def dispatch(self, delivery: Delivery, call: Callable[[], Awaitable[Any]]) -> Any:
         """The handler's result, or ``Raised``, with what stands around ``dispatch``."""
+        for stage in self._gated:
+            stage.seen += 1  # they have let it out of the queue
+        around = self._around
+        if not self._watching and not self._watching_after and around is None:
+            return await guarded(call)
         carried = delivery.carried
         passed = Passed(delivery.listener, delivery.contract, delivery.payload, delivery.text)
         message = Message(
@@ -244,13 +249,10 @@ class Flow:
             passed,
             self._steps.again,
         )
-        for stage in self._gated:
-            stage.seen += 1  # they have let it out of the queue
         for stage in self._watching:
             if (raised := await stage.watch(message)) is not None:
                 return raised
         started = trio.current_time()
-        around = self._around
         returned = await guarded(call if around is None else partial(around, message, call))
         if not self._watching_after:
             return returned

@@ -69,6 +69,7 @@ class Intake:
         self._steps, self._slots, self._faults = steps, slots, faults
         self._long, self._most = limits.thread_parse_bytes, limits.max_bytes
         self.free_seats = seats  # seats nobody holds; while there are some nobody waits for one
+        self.entering = 0  # who has a seat, and is not in the books yet
         self._seats = FairLine[None](count)
         self._aside = FairLine[object](count)  # documents that wait for a slot
         self._freed, self._census = freed, census

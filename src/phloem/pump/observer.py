@@ -88,7 +88,7 @@ class Observer(Protocol):
         ...
 
     def held_up(self, listeners: Sequence[str]) -> None:
-        """Stopping waits for handlers of these listeners (or sources), which were cancelled and do not leave."""
+        """Stopping waits for handlers of these listeners (or sources), cancelled, which do not leave."""
         ...
 
     def phase(self, name: str) -> None:

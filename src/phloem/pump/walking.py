@@ -50,6 +50,9 @@ class Walk:
         decoded, dispatched = self.at("decode", before=False), self.at("dispatch", before=True)
         self._deciding = [each for each in decoded if not isinstance(each.step, _GATED)]
         self._deciding += [each for each in dispatched if isinstance(each.step, _DECIDING)]
+        self._on_thread = self.at("thread", before=True) + self.at("thread", before=False)
+        self._routed_ones = self.at("route", before=False) + self.at("validate", before=True)
+        self._valid_ones = self.at("validate", before=False) + self.at("decode", before=True)
 
     def at(self, name: str, *, before: bool) -> list[Stage]:
         """The users' steps on one side of one of phloem's own, in running order."""
@@ -133,7 +136,7 @@ class Walk:
         self, parts: Sequence[Outcome], sender: Listener | None, caller: Listener | None = None
     ) -> list[Checked]:
         """From ``thread`` on: each payload to those who take it, decoded for each."""
-        found = await self.on(self.at("thread", before=True) + self.at("thread", before=False), parts)
+        found = await self.on(self._on_thread, parts)
         checked: list[Checked] = []
         for part in found:
             if not isinstance(part, Part):
@@ -169,10 +172,11 @@ class Walk:
         return await self._addressed(part, caller, part.notes)
 
     async def _addressed(self, part: Part, listener: Listener, notes: dict[str, Any]) -> list[Checked]:
-        watched = self.at("route", before=False) + self.at("validate", before=True)
-        later = self.at("validate", before=False) + self.at("decode", before=True)
+        if not self._routed_ones and not self._valid_ones:  # it is shown to nobody
+            read = self._steps.read(listener, part.tag, part.xml, part.element)
+            return [read] if isinstance(read, Refused) else await self._decoded(part, notes, listener, read)
         item = Addressed(part.sender, listener.key, part.tag, part.xml, notes=notes, expires=part.expires)
-        found = await self.through(watched, item, listener)
+        found = await self.through(self._routed_ones, item, listener)
         checked: list[Checked] = []
         for each in found:
             if not isinstance(each, Addressed):
@@ -182,20 +186,25 @@ class Walk:
             if isinstance(passed, Refused):
                 checked.append(passed)
                 continue
-            for valid in await self.through(later, each, listener):
+            for valid in await self.through(self._valid_ones, each, listener):
                 if isinstance(valid, Addressed):
-                    checked += await self._decoded(valid, listener, passed)
+                    checked += await self._decoded(valid, valid.notes, listener, passed)
                 else:
                     checked.append(cast("Refused | Ended", valid))
         return checked
 
-    async def _decoded(self, item: Addressed, listener: Listener, passed: Passed) -> list[Checked]:
+    async def _decoded(
+        self, item: Part | Addressed, notes: dict[str, Any], listener: Listener, passed: Passed
+    ) -> list[Checked]:
+        if not self._deciding:
+            passed.carried = Carried(notes, item.expires)
+            return [passed]
         message = Message(
             item.sender,
             listener.key,
             item.tag,
             item.xml,
-            notes=item.notes,
+            notes=notes,
             expires=item.expires,
             passed=passed,
             decode=self._steps.again,

@@ -175,7 +175,7 @@ def _seats_of_nobody(watch: Watch, organism: Organism) -> int:
     intake = organism._pump.intake
     if intake.closed or intake.parsing or intake._readers or intake._at_the_gate:
         return 0  # closed: there are no seats any more; else some are held on the way in, rightly
-    return organism.config.max_in_flight - intake.free_seats - len(watch.alive)
+    return organism.config.max_in_flight - intake.free_seats - intake.entering - len(watch.alive)
 
 
 def _end(watch: Watch) -> None:

@@ -179,8 +179,8 @@ class HeldRun:
     def __enter__(self) -> Self:
         if trio.lowlevel.in_trio_run():
             raise NotSimulated(
-                "found HeldRun within a Trio run, or beside one that an event loop of this thread carries (an "
-                "embedded organism, for one); expected a plain function around it"
+                "found HeldRun within a Trio run, or beside one that an event loop of this thread carries "
+                "(an embedded organism, for one); expected a plain function around it"
             )
         check_seam()
         self._ask, self._asked = trio.open_memory_channel[Job](math.inf)  # as many as there are calls

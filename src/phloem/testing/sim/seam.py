@@ -192,8 +192,8 @@ def check_seam() -> None:
         raise _unsupported(f"without {', '.join(missing)}")
     if trio.lowlevel.in_trio_run():
         raise NotSimulated(
-            "found a simulation within a Trio run, or beside one that an event loop of this thread carries (an "
-            "embedded organism, for one); expected it outside, since it runs Trio itself"
+            "found a simulation within a Trio run, or beside one that an event loop of this thread carries "
+            "(an embedded organism, for one); expected it outside, since it runs Trio itself"
         )
     missing = trio.run(_missing)
     if missing:

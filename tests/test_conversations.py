@@ -20,7 +20,8 @@ from phloem.errors import (
     SenderRefused,
 )
 from phloem.messages import SYSTEM, ConversationState, HandlerMetadata, HandlerResponse, Outcome, Receipt
-from phloem.organism import Conversation, Organism, open_organism
+from phloem.organism import Organism, open_organism
+from phloem.pump.conversing import Conversation
 from support.auditing import assert_nothing_is_left, report_of
 from support.listeners import BACK, HANG, SLOW, Ask, Reply, fall, hang, listener
 from support.shop import Order
@@ -42,7 +43,7 @@ class Recorder:
     def unseen(self, *_: Any, **__: Any) -> None: ...
 
     conversation_started = dispatched = ended = refused = buried = raised = unseen
-    unread = broke = unseen
+    unread = broke = step_raised = unseen
     retrying = claim_ignored = mended = waiting = overslept = held_up = phase = unseen
 
 

@@ -283,7 +283,7 @@ class Broken:
     def unseen(self, *_: Any, **__: Any) -> None: ...
 
     conversation_started = conversation_ended = dispatched = refused = buried = raised = unseen
-    retrying = claim_ignored = mended = unread = broke = waiting = overslept = phase = unseen
+    retrying = claim_ignored = mended = unread = broke = step_raised = waiting = overslept = phase = unseen
 
 
 @pytest.mark.parametrize("spares", [BOOT, "nobody"])

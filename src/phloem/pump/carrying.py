@@ -255,7 +255,7 @@ class Carriers:
         doublings = min(delivery.attempt - 1, 60)  # more would overflow, long after any maximum
         delay = min(listener.retry_max_delay, listener.retry_base_delay * 2.0**doublings)
         delay *= 0.5 + 0.5 * self._random.random()  # jitter: what failed together need not return together
-        if trio.current_time() + delay >= delivery.expires:
+        if delivery.cut is None and trio.current_time() + delay >= delivery.expires:
             self._settling.failed(delivery, cause)
             self.pulse()
             return

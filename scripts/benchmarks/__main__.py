@@ -51,7 +51,7 @@ SHORT: Final = 1_280  # events a round: under 10 ms, so that some rounds fall wh
 SHORT_ROUNDS: Final = 20
 SIMULATED: Final = 2.0  # a simulated run over a plain one; 1.4 to 2 where it was designed
 CANCEL: Final = 2.0  # ms from a host's cancel to its end, by way of Trio's side; 0.2 where it was designed
-ONE_TAP: Final = 1.5  # a hop with one step of a user's over one without; 1.2 to 1.3 where it was designed
+ONE_TAP: Final = 1.5  # a hop with one step of a user's over one without; 1.2 where it was designed
 ROUNDS: Final = 3
 
 

@@ -65,9 +65,11 @@ async def test_a_respond_is_never_asked_about() -> None:
 
     def every(part: Any) -> bool:
         asked.append(part)
-        return part.tag == "Reply"
+        return bool(part.tag == "Reply")
 
-    async with open_piped(DEFAULT.before("thread", branch(every, to="guard")), BACK, noting([], "guard", Note)) as o:
+    async with open_piped(
+        DEFAULT.before("thread", branch(every, to="guard")), BACK, noting([], "guard", Note)
+    ) as o:
         assert await o.ask(Ask("x"), to="back") == Reply("x")
     assert [part.tag for part in asked] == ["Ask"]
 

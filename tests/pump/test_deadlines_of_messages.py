@@ -27,6 +27,7 @@ async def failed(organism: Any, to: str) -> tuple[float, Cause, str]:
     outcome = error.value.outcome
     assert outcome.state is ConversationState.FAILED
     (letter,) = outcome.dead_letters
+    assert outcome.cause is not None
     return round(trio.current_time() - begun, 6), outcome.cause, letter.reason
 
 
@@ -204,6 +205,7 @@ async def test_an_answer_that_cannot_be_taken_in_time_fails_as_its_callers_call(
         if isinstance(payload, Ask):
             return [HandlerResponse(Note("1"), to="bench"), HandlerResponse(Note("2"), to="bench")]
         await trio.sleep(10)  # the second answer waits behind the first
+        return None
 
     async def bench(payload: Any, metadata: HandlerMetadata) -> Any:
         return HandlerResponse.respond(Reply(payload.text))

@@ -28,7 +28,18 @@ def look(seen: Seen) -> Any:
 async def test_notes_of_the_door_are_there_at_every_place_and_behind_the_dispatch() -> None:
     found: list[Any] = []
     pipeline = DEFAULT.before("admit", tap(write))
-    for at in ("admit", "parse", "repair", "envelope", "extract", "thread", "route", "validate", "decode", "dispatch"):
+    for at in (
+        "admit",
+        "parse",
+        "repair",
+        "envelope",
+        "extract",
+        "thread",
+        "route",
+        "validate",
+        "decode",
+        "dispatch",
+    ):
         pipeline = pipeline.after(at, tap(lambda item: found.append(item.notes.get("from"))))
     async with open_piped(pipeline, listener("a", Ask, drop)) as organism:
         await organism.inject(ASK)
@@ -96,7 +107,8 @@ async def test_they_go_on_with_what_a_handler_sends_and_not_back_to_what_was_sen
     assert notes == [{**first, "Note": f"<Note><Text>{number}</Text></Note>"} for number in (1, 2)]
     answers = sorted((found for name, found in seen[1:] if name == "front"), key=str)
     assert answers == [
-        {**found, "Reply": f"<Reply><Text>{number}</Text></Reply>"} for found, number in zip(notes, (1, 2), strict=True)
+        {**found, "Reply": f"<Reply><Text>{number}</Text></Reply>"}
+        for found, number in zip(notes, (1, 2), strict=True)
     ]
 
 
@@ -111,7 +123,9 @@ async def test_each_document_of_a_handlers_bytes_has_its_own() -> None:
         opened.notes["mark"] = 1
 
     pipeline = DEFAULT.after("admit", tap(write)).before("extract", tap(mark))
-    async with open_piped(pipeline, listener("writer", Ask, write_two), listener("a", Note, drop)) as organism:
+    async with open_piped(
+        pipeline, listener("writer", Ask, write_two), listener("a", Note, drop)
+    ) as organism:
         await organism.send(Ask("x"))
         await organism.wait_idle()
     assert seen == [{"from": "admit"}] * 2

@@ -77,7 +77,9 @@ async def relayed(kind: str, *, full: bool, give_up: int | None = None) -> None:
             if give_up is not None:
                 cut = scope.cancelled_caught
                 sometimes(cut and organism.report.accepted == 1, "cut before it was accepted")
-                sometimes(cut and organism._pump.core.ledger.abandoned_by, "cut with all that was in the books")
+                sometimes(
+                    cut and organism._pump.core.ledger.abandoned_by, "cut with all that was in the books"
+                )
     finally:
         for organism in opened:
             report = organism.report
@@ -86,7 +88,7 @@ async def relayed(kind: str, *, full: bool, give_up: int | None = None) -> None:
             assert organism._pump.slots.borrowed() == 0
             assert organism._pump.flow is not None
             for stage in organism._pump.flow._walk.stages:
-                assert stage.limiter is None or stage.limiter.borrowed_tokens == 0
+                assert stage.limiter is None or stage.limiter.taken == 0
 
 
 async def cancel(scope: trio.CancelScope, after: int) -> None:

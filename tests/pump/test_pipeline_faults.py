@@ -109,9 +109,14 @@ async def test_a_tap_that_raises_at_any_place_fails_that_message_of_a_stranger_a
 
 
 def deciding(fn: Callable[[Any], Any]) -> list[tuple[tuple[str, bool], Step]]:
-    kinds = [reject_if(fn, "no"), drop_if(fn), sample(1, fn)]
-    early: list[tuple[str, bool]] = [("admit", True), ("repair", False), ("thread", True), ("validate", False)]
-    found = [(place, kind) for kind in kinds for place in early]
+    kinds: list[Step] = [reject_if(fn, "no"), drop_if(fn), sample(1, fn)]
+    early: list[tuple[str, bool]] = [
+        ("admit", True),
+        ("repair", False),
+        ("thread", True),
+        ("validate", False),
+    ]
+    found: list[tuple[tuple[str, bool], Step]] = [(place, kind) for kind in kinds for place in early]
     found += [(place, transform(fn)) for place in (("decode", False), ("dispatch", True))]
     found += [(place, expand(fn)) for place in (("extract", False), ("route", True), ("dispatch", True))]
     return [*found, (("route", True), branch(fn, to="back"))]
@@ -125,7 +130,13 @@ async def test_so_does_a_step_that_decides_or_changes(number: int) -> None:
         calls.append(seen)
         if len(calls) == 1:
             raise SystemExit("out")
-        return [seen] if step.kind == "expand" and isinstance(seen, Ask) else None if step.kind != "expand" else [Ask("x")]
+        return (
+            [seen]
+            if step.kind == "expand" and isinstance(seen, Ask)
+            else None
+            if step.kind != "expand"
+            else [Ask("x")]
+        )
 
     place, step = deciding(bad)[number]
     told = Told()
@@ -154,7 +165,10 @@ async def test_a_handlers_forward_whose_step_raises_is_told_to_its_sender(place:
     step = tap(raising(ValueError("x"), "front"))
     async with open_piped(put(DEFAULT, place, step), *listeners, observer=told) as organism:
         outcome = await organism.wait(await organism.send(Ask("x"), to="front"))
-        reached = place[0] not in ("admit", "parse") and place != ("replies", False) or place == ("parse", False)
+        reached = (place[0] not in ("admit", "parse") and place != ("replies", False)) or place == (
+            "parse",
+            False,
+        )
         assert len(told.raised_by) == reached
         assert [type(each) for each in told_to] == [SystemError] * reached
         if reached:
@@ -178,7 +192,9 @@ async def test_a_sender_that_takes_no_notice_has_a_fault_that_nobody_answered() 
         assert sorted(letter.reason for letter in outcome.dead_letters) == ["step", "unheard"]
 
 
-@pytest.mark.parametrize("place", [("replies", False), ("thread", True), ("route", False), ("decode", False)], ids=name)
+@pytest.mark.parametrize(
+    "place", [("replies", False), ("thread", True), ("route", False), ("decode", False)], ids=name
+)
 async def test_a_respond_whose_step_raises_is_told_to_its_caller(place: tuple[str, bool]) -> None:
     told_to: list[Any] = []
 
@@ -188,7 +204,10 @@ async def test_a_respond_whose_step_raises_is_told_to_its_caller(place: tuple[st
         told_to.append(payload)
         return None
 
-    listeners = listener("front", [Ask, SystemError, Reply], front), listener("bench", [Note, SystemError], answer)
+    listeners = (
+        listener("front", [Ask, SystemError, Reply], front),
+        listener("bench", [Note, SystemError], answer),
+    )
     told = Told()
     step = tap(raising(ValueError("x"), "bench"))
     async with open_piped(put(DEFAULT, place, step), *listeners, observer=told) as organism:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Final
 
 import pytest
@@ -13,6 +14,7 @@ from phloem.config import StepConfig
 from phloem.errors import ConfigurationError
 from phloem.pump.pipeline import STEPS, Pipeline
 from phloem.pump.ready_made import (
+    Step,
     branch,
     deadline,
     drop_if,
@@ -62,7 +64,7 @@ def refusal(edit: Callable[[], object]) -> tuple[str, str, str]:
 
 def test_the_default_table_has_eleven_steps_that_fit_each_other() -> None:
     assert ", ".join(row.name for row in STEPS) == NAMES
-    for row, following in zip(STEPS, STEPS[1:], strict=False):
+    for row, following in pairwise(STEPS):
         assert row.gives is following.takes
     assert DEFAULT.is_default
     assert Pipeline() == DEFAULT == Pipeline.of([])
@@ -127,8 +129,18 @@ def test_a_users_own_step_is_replaced_in_its_place_and_removed() -> None:
 
 def test_a_step_is_named_after_what_it_does_and_a_second_one_gets_a_number() -> None:
     edited = DEFAULT
-    steps = [tap(see), tap(see), tap(also), tap(see), pace(0.1), limit(3), rate(2, 5), deadline(1.5)]
-    for step in [*steps, sample(0.5, see), reject_if(see, "no"), drop_if(see), transform(see), expand(see)]:
+    steps: list[Step] = [
+        tap(see),
+        tap(see),
+        tap(also),
+        tap(see),
+        pace(0.1),
+        limit(3),
+        rate(2, 5),
+        deadline(1.5),
+    ]
+    more: list[Step] = [sample(0.5, see), reject_if(see, "no"), drop_if(see), transform(see), expand(see)]
+    for step in [*steps, *more]:
         edited = edited.before("dispatch", step)
     edited = edited.before("route", branch(see, to="else"))
     assert [each.name for each in edited.placed] == [

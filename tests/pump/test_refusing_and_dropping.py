@@ -256,11 +256,11 @@ async def test_what_was_decided_at_the_door_still_takes_a_seat_to_be_booked(step
 
 async def test_a_turn_whose_message_is_dropped_leaves_the_block_open() -> None:
     step = drop_if(lambda message: message.payload.text == "bad")
-    async with open_piped(DEFAULT.after("decode", step), BACK) as organism:
-        async with organism.open_conversation() as conversation:
-            with pytest.raises(NoResponse):
-                await conversation.ask(Ask("bad"))
-            assert await conversation.ask(Ask("good")) == Reply("good")
+    pipeline = DEFAULT.after("decode", step)
+    async with open_piped(pipeline, BACK) as organism, organism.open_conversation() as conversation:
+        with pytest.raises(NoResponse):
+            await conversation.ask(Ask("bad"))
+        assert await conversation.ask(Ask("good")) == Reply("good")
 
 
 async def test_one_dropped_and_one_failing_payload_end_as_failed() -> None:

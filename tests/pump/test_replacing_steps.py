@@ -89,7 +89,9 @@ async def test_without_repair_what_is_not_strict_is_refused() -> None:
         assert (await organism.wait(await organism.inject(ASK))).payloads == (Reply("x"),)
 
 
-@pytest.mark.parametrize("gives", ["<Note><Text>a &amp; b</Text></Note>", b"<Note><Text>a &amp; b</Text></Note>"])
+@pytest.mark.parametrize(
+    "gives", ["<Note><Text>a &amp; b</Text></Note>", b"<Note><Text>a &amp; b</Text></Note>"]
+)
 async def test_a_repair_of_ones_own_takes_phloems_place_for_strangers_and_for_handlers(gives: Any) -> None:
     taken: list[str] = []
     faults: list[str] = []
@@ -134,7 +136,9 @@ async def test_what_it_does_not_mend_is_not_mended_by_phloem_either() -> None:
 
 
 async def test_what_it_gives_is_read_strictly() -> None:
-    async with open_piped(DEFAULT.replace("repair", lambda document: "<Ask><Text>still & bad"), BACK) as organism:
+    async with open_piped(
+        DEFAULT.replace("repair", lambda document: "<Ask><Text>still & bad"), BACK
+    ) as organism:
         with pytest.raises(MessageRejected):
             await organism.inject("<Ask><Text>a & b</Text></Ask>")
 
@@ -235,7 +239,9 @@ async def test_it_is_held_to_the_listeners_time_and_its_result_to_the_contract(a
             await trio.sleep(100)
         return "<Reply/>"
 
-    async with open_piped(DEFAULT.replace("dispatch", slow), listener("a", Ask, answer, handler_timeout=5)) as o:
+    async with open_piped(
+        DEFAULT.replace("dispatch", slow), listener("a", Ask, answer, handler_timeout=5)
+    ) as o:
         begun = trio.current_time()
         with pytest.raises(ConversationFailed) as error:
             await o.ask(Ask("slow"))

@@ -1,4 +1,4 @@
-"""``tap``, ``sample``, ``transform`` and ``expand``: who looks changes nothing, and who changes is validated."""
+"""``tap``, ``sample``, ``transform``, ``expand``: who looks changes nothing, who changes is validated."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ async def test_transforms_go_one_after_the_other_and_what_comes_back_is_not_chan
         return payload
 
     pipeline = DEFAULT.after("decode", transform(keep)).before("dispatch", transform(keep))
-    pipeline = pipeline.before("dispatch", tap(lambda message: [spoil(each) for each in kept] and None))
+    pipeline = pipeline.before("dispatch", tap(lambda message: list(map(spoil, kept))))
     async with open_piped(pipeline, BACK) as organism:
         assert await organism.ask(Ask("x")) == Reply("x11")
 

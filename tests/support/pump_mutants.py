@@ -36,8 +36,8 @@ MUTANTS: Final = (
     Mutant(
         "a checkpoint between a dispatch's tokens and its try",
         "phloem.pump.carrying",
-        "        settled, following, left = False, None, False\n",
-        f"        settled, following, left = False, None, False\n        {CHECKPOINT}",
+        "        settled, following, left, plan = False, None, False, None\n",
+        f"        settled, following, left, plan = False, None, False, None\n        {CHECKPOINT}",
     ),
     Mutant(
         "what waits is not ended by a stop",
@@ -54,21 +54,22 @@ MUTANTS: Final = (
     Mutant(
         "follow-ups are dropped after a stop was asked for",
         "phloem.pump.carrying",
-        "self._settling.returned(delivery, verdict)",
-        "self._settling.returned(delivery, None if self._intake.closed else verdict)",
+        "plan or self._planning.plan(delivery, verdict))",
+        "plan or self._planning.plan(delivery, None if self._intake.closed else verdict))",
     ),
     Mutant(
         "in_flight is counted down before follow-ups are accepted",
         "phloem.pump.settling",
-        "            self._send(delivery, plan)\n        self._handled(delivery, prune=plan.responds)",
+        "            self._send(delivery, plan)\n            if plan.ended:\n"
+        "                self._end(delivery, plan)\n        self._handled",
         "            self._handled(delivery, prune=plan.responds)\n            self._send(delivery, plan)\n"
-        "            return\n        self._handled(delivery, prune=plan.responds)",
+        "            return\n        self._handled",
     ),
     Mutant(
         "a seat is not given back by who is cancelled",
         "phloem.pump.door",
-        "                if not seated:\n",
-        "                if False:\n",
+        "            if not seated:\n",
+        "            if False:\n",
         CROWD,
     ),
     Mutant(
@@ -140,8 +141,8 @@ MUTANTS: Final = (
     Mutant(
         "a retry is lost when it is queued again",
         "phloem.pump.carrying",
-        "        self._core.queue.again(delivery)\n        self.pulse()",
-        "        self._core.queue.again(delivery)",
+        "            self._core.expiring.append(delivery)\n        self.pulse()",
+        "            self._core.expiring.append(delivery)",
     ),
     Mutant(
         "a budget of messages is held too late by one",

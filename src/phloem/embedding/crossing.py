@@ -227,7 +227,7 @@ class Block:
 
 
 def raise_at_edge(error: BaseException) -> None:
-    """Raise ``error``; of a group with one leaf that leaf, from the group."""
+    """Raise ``error``; of a group with one leaf that leaf, from the group if from nothing else."""
     leaf = error
     try:
         while isinstance(leaf, BaseExceptionGroup):
@@ -235,8 +235,8 @@ def raise_at_edge(error: BaseException) -> None:
             if len(members) != 1:
                 raise error
             (leaf,) = members
-        if leaf is error:
-            raise error
+        if leaf is error or leaf.__cause__ is not None:
+            raise leaf  # what it was raised from says more than the group, which says nothing but that it was one
         raise leaf from error
     finally:
         del error, leaf

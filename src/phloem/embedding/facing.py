@@ -6,7 +6,7 @@ passes through, for both sides are one thread. Holds no state of its own. Used b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial, wraps
 from inspect import iscoroutinefunction, ismethod
@@ -76,6 +76,39 @@ class Face:
 
 
 @final
+class OrganismFace(Face):
+    """An organism. The sources that are open in it are faced as they are looked up."""
+
+    __slots__ = ()
+
+    @property
+    def sources(self) -> Mapping[str, Any]:
+        """As ``Organism.sources``."""
+        return _Faced(self._guest, self._own.sources)
+
+
+@final
+class _Faced(Mapping[str, Any]):
+    """A mapping of Trio's side whose values have faces; as live as that one."""
+
+    def __init__(self, guest: Guest, own: Mapping[str, Any]) -> None:
+        self._guest, self._own = guest, own
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._own[name]
+        return value if trio.lowlevel.in_trio_task() else facing(self._guest, value)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._own)
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+@final
 class StreamFace(Face):
     """A stream of events, or a batch's results. What waits there is taken without a crossing."""
 
@@ -134,7 +167,7 @@ READS: Final = ("attach", "open_batch")  # are given something to read, which ma
 
 # Every class of phloem's that a host may come to hold and that has something to await.
 FACES: Final[Mapping[type[Any], type[Face]]] = {
-    Organism: Face,
+    Organism: OrganismFace,
     Conversation: Face,
     Source: Face,
     Attached: Face,
@@ -162,6 +195,7 @@ def _called(guest: Guest, method: Callable[..., Any], *args: Any, **named: Any) 
     """A plain method's result, as the host is to see it."""
     if trio.lowlevel.in_trio_task():
         return method(*args, **named)
+    guest.check_thread()
     if method.__name__ in READS:
         host = EmbeddingHost(guest)
         args = tuple(read_from_host(host, each) for each in args)

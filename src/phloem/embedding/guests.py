@@ -104,11 +104,15 @@ class Guest:
             done_callback=self._done,
             host_uses_signal_set_wakeup_fd=True,  # set again by Trio, it would be taken from the host
         )
+        hosts = sys.get_asyncgen_hooks()
         with signals_left_alone():
             self._context.run(begin)
+        self._hooks = sys.get_asyncgen_hooks()  # Trio's; in force during its ticks only, see _do
+        sys.set_asyncgen_hooks(*hosts)
         self._leave_close = before_close(loop, self._closing)
         _guests[loop] = self
-        self._keeper = start_task(loop, self._keep, self.gone.ring, name="phloem keeper")
+        self._kept = True
+        self._keeper = start_task(loop, self._keep, self._keeper_gone, name="phloem keeper")
 
     async def _main(self) -> None:
         with self._scope:
@@ -138,7 +142,20 @@ class Guest:
             tick = self._ticks.get_nowait()
         except Empty:  # done by hand already
             return
-        tick()
+        self._do(tick)
+
+    def _do(self, tick: Callable[[], object]) -> None:
+        """One tick, with Trio's hooks for async generators in the place of the host's.
+
+        Trio sets its own once and leaves them, but the loop sets its own again whenever it is run again (a
+        notebook's is, for each cell): it would then close generators of Trio's, in tasks of the loop's.
+        """
+        hosts = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(*self._hooks)
+        try:
+            tick()
+        finally:
+            sys.set_asyncgen_hooks(*hosts)
 
     # -- the end --------------------------------------------------------------------------------------
 
@@ -176,6 +193,13 @@ class Guest:
         if cancelled is not None:
             raise cancelled
 
+    def _keeper_gone(self) -> None:
+        """Cancelled before its first step it has waited for nothing, and the run's end is still to come."""
+        self._kept = False
+        self._end()
+        if self.over.rung:
+            self.gone.ring()
+
     def _done(self, end: outcome.Outcome[Any]) -> None:
         """Trio calls this, once, within its last tick."""
         self._failure = getattr(end, "error", None)
@@ -187,6 +211,8 @@ class Guest:
         self.over.ring()
         for told in list(self.crossings.values()):
             told()
+        if not self._kept:
+            self.gone.ring()
 
     def why_over(self) -> BaseException:
         """What whoever waited for something of this run is to be told."""
@@ -223,16 +249,12 @@ class Guest:
 
     def finish_by_hand(self) -> None:
         """Run what is left of the guest to its end, in its thread, without the loop."""
-        hooks = sys.get_asyncgen_hooks()
         self.by_hand = True
         self._end()
         for told in list(self.host_calls.values()):
             told()
-        try:
-            while not self.over.rung:
-                self._ticks.get()()
-        finally:
-            sys.set_asyncgen_hooks(*hooks)  # Trio puts back those of the loop, which is closed
+        while not self.over.rung:
+            self._do(self._ticks.get())
 
     def check(self) -> Loop:
         """The loop, if the calling code runs in it and the guest lives. Raises HostGone, CallerError."""
@@ -244,6 +266,14 @@ class Guest:
                 "that it was opened in"
             )
         return self.loop
+
+    def check_thread(self) -> None:
+        """For what does not wait and acts at once. Raises CallerError in a thread that is not the loop's."""
+        if get_ident() != self._thread:
+            raise CallerError(
+                "found a call from a thread that is not that of the organism's event loop; expected "
+                "loop.call_soon_threadsafe, asyncio.run_coroutine_threadsafe or anyio.from_thread"
+            )
 
     def rescue(self) -> None:
         """End it for a loop that was closed without our notice."""

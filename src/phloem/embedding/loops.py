@@ -107,9 +107,6 @@ async def outwait(bell: Bell, cancel: Callable[[], object], end: Bell | None = N
     end = bell if end is None else end
     try:
         await bell.wait()
-    except GeneratorExit:  # the coroutine is thrown away: no await is allowed here any more
-        cancel()
-        raise
     except asyncio.CancelledError as cancelled:  # noqa: ASYNC103 - the caller raises it, or has it come again
         if not end.rung:
             cancel()
@@ -120,6 +117,9 @@ async def outwait(bell: Bell, cancel: Callable[[], object], end: Bell | None = N
                     except asyncio.CancelledError:  # noqa: ASYNC103 - one more; the task counts it
                         continue  # noqa: ASYNC104
         return cancelled  # noqa: ASYNC104
+    except BaseException:  # thrown away, where no await is allowed; or Ctrl-C, of which nobody is to wait
+        cancel()
+        raise
     return None
 
 

@@ -58,7 +58,7 @@ class Attached:
 
     @property
     def error(self) -> BaseException | None:
-        """What the stream raised, if that ended it."""
+        """What the stream raised, or sending what came of it, if that ended it."""
         return self._error
 
     def statistics(self) -> dict[str, Any]:
@@ -121,8 +121,7 @@ class Attached:
         while True:
             chunk = await guarded(self._reader.receive)
             if isinstance(chunk, Raised):
-                self._error = chunk.error
-                self._pump.observer.broke(self.name, chunk.error)
+                self._broke(chunk.error)
                 return
             self._bytes += len(chunk)
             pieces = self._framed.feed(chunk) if chunk else self._framed.finish()
@@ -133,6 +132,10 @@ class Attached:
                     return
             if not chunk:
                 return
+
+    def _broke(self, error: BaseException) -> None:
+        self._error = error
+        self._pump.observer.broke(self.name, error)
 
     async def _send(self, piece: Piece | Unreadable) -> bool:
         """One message, until it is accepted or refused; False if nothing is accepted any more."""
@@ -151,6 +154,9 @@ class Attached:
         except MessageRejected:
             pass  # counted by the source, and told by the pump
         except OrganismClosed:
+            return False
+        except Exception as error:  # no thread to be had for a long document, say: no reason to end them all
+            self._broke(error)
             return False
         self._unsent -= 1
         return True

@@ -142,8 +142,8 @@ class BatchResults:
     async def receive(self) -> BatchResult:
         """The next result. Checkpoint. Cancelled means: none was taken.
 
-        After the last one raises what the source raised, if it did, or ContractError for what is no
-        message; then trio.EndOfChannel, and trio.ClosedResourceError outside of the block.
+        After the last one raises what the source raised, if it did, ContractError for what is no
+        message, or what else kept one from being sent; then trio.EndOfChannel, and trio.ClosedResourceError outside of the block.
         """
         self._ask_for_the_next()
         self._busy = True
@@ -258,7 +258,9 @@ class BatchResults:
             )
         except OrganismClosed:
             self._ended(entry, Outcome("", ConversationState.CANCELLED, NOT_SENT))
-        except ContractError as error:
+        except Exception as error:
+            if self._left and not isinstance(error, ContractError):  # as in _read
+                raise
             self._failures.append((entry.number, error))
             entry.void = True
             self._reading.cancel(reason="the source gave what is no message")

@@ -78,6 +78,9 @@ def _check_target(source: SourceConfig, path: Path, listeners: Mapping[str, str]
     if source.to and source.to.casefold() not in listeners:
         expected = suggesting(A_LISTENER, source.to, listeners.values())
         report.add((*path, "to"), f"the unknown listener {quoted(source.to)}", expected)
+    elif source.framing == "xml" and source.to:
+        found = f"{quoted(source.to)} as to, with framing xml"
+        report.add((*path, "to"), found, "no to: each envelope says itself where it goes")
     elif source.framing == "lines" and not source.to:
         report.add(path, "no to, with framing lines", "to: the name of the listener that lines are for")
 

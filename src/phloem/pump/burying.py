@@ -1,8 +1,9 @@
 """Dead letters as messages: to the listeners that branches after ``dispatch`` name.
 
 Decides which dead letter goes to whom, as a delivery of the same conversation, sent by ``system``:
-its turn ends when that is handled too, and its budgets hold. A letter that tells of such a delivery
-goes no further. Never decides that a message is dead; ``core`` calls it when one is.
+its turn ends when that is handled too, and its budgets hold. A letter that tells of such a delivery,
+or of what its listener sent, goes no further. Never decides that a message is dead; ``core`` calls
+it when one is.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Burying:
             takers = self._core.steps.routes.find(DeadLetter.__name__, branch.to, None)
             if isinstance(takers, Miss):
                 continue
-            if letter.from_listener == SYSTEM and letter.to_listener in [taker.key for taker in takers]:
+            if self._its_own(letter, takers):
                 return
             stage.seen += 1
             wanted = attempted(branch.predicate, letter)
@@ -94,6 +95,13 @@ class Burying:
                 for taker in takers:
                     self._send(turn, letter, taker)
                 return
+
+    def _its_own(self, letter: DeadLetter, takers: Sequence[Listener]) -> bool:
+        """A letter that failed there, or what was sent from there: one more could go round for ever."""
+        sender, keys = letter.from_listener, [taker.key for taker in takers]
+        if sender == SYSTEM:
+            return letter.to_listener in keys
+        return any(sender in (taker.key, taker.name) for taker in takers)
 
     def _send(self, turn: Turn, letter: DeadLetter, taker: Listener) -> None:
         core, conversation = self._core, turn.conversation

@@ -135,7 +135,7 @@ class Door:
         if flow is None:
             await self.take_seat(sender, origin)
         else:
-            async with flow.limited("admit", may_wait=not self.inside):
+            async with flow.limited("admit", origin, may_wait=not self.inside):
                 await self.take_seat(sender, origin)
         seated = False
         intake.entering += 1
@@ -208,7 +208,7 @@ class Door:
         )
         if wrong:
             raise SenderRefused(
-                f"sender: found {quoted(repr(sender))}, expected 1 to {MAX_NAME} characters, neither a "
+                f"sender: found {shown(sender)}, expected 1 to {MAX_NAME} characters, neither a "
                 f"listener's name nor {SYSTEM!r}"
             )
 

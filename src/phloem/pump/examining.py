@@ -51,7 +51,7 @@ class Examine:
     def incoming(self, sender: str) -> Incoming:
         """As users' steps see it first."""
         self._sender = sender
-        return Incoming(sender, self._data, to=self._to, sent=self._payload)
+        return Incoming(sender, self._data, to=self._to, sent=self._payload, origin=self.origin)
 
     async def __call__(self) -> list[Checked]:
         """What came of it. A checkpoint only where something waits. Raises ContractError."""

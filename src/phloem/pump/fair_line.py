@@ -34,11 +34,12 @@ class FairLine(Generic[T]):
         self._urgent: list[tuple[int, int, Origin | None]] = []
         self._others: list[tuple[int, int, Origin | None]] = []
         self._standing: set[Origin | None] = set()  # those in the heaps; asked, never walked through
+        self._length = 0  # asked for whenever somebody comes, so not counted then over all sources
         self._closed = False
 
     def __len__(self) -> int:
-        """How many wait."""
-        return sum(map(self.waiting, self._ways))
+        """How many wait; who has just given up is one of them until his task has run."""
+        return self._length
 
     def __bool__(self) -> bool:
         return self._next() is not None
@@ -52,18 +53,27 @@ class FairLine(Generic[T]):
         """One of that source has found what it wants without waiting: that was a turn too."""
         self._turns[origin] = next(self._count)
 
+    def refuses(self, origin: Origin | None) -> bool:
+        """True once nobody of that source is given anything any more."""
+        return self._closed or (origin is not None and origin.closed)
+
     async def wait(self, origin: Origin | None) -> T:
         """Until it is given something. Checkpoint. Cancelled means: it was given nothing.
 
         Raises ClosedResourceError once the line or the source is closed.
         """
-        if self._closed or (origin is not None and origin.closed):
+        if self.refuses(origin):
             raise trio.ClosedResourceError
         if origin not in self._ways:
             self._ways[origin] = trio.open_memory_channel[T](0)
         if origin not in self._standing:
             self._stand(origin)
-        return await self._ways[origin][1].receive()
+        self._length += 1
+        try:
+            return await self._ways[origin][1].receive()
+        except BaseException:
+            self._length -= 1
+            raise
 
     def serve(self, value: T) -> bool:
         """Give it to the next who waits; False if nobody does."""
@@ -73,6 +83,7 @@ class FairLine(Generic[T]):
         _, _, origin = heappop(heap)
         self._standing.discard(origin)
         self._ways[origin][0].send_nowait(value)
+        self._length -= 1
         self.took(origin)
         if self.waiting(origin):
             self._stand(origin)
@@ -112,31 +123,69 @@ class FairLine(Generic[T]):
 
 @final
 class FairGate:
-    """One task at a time may stand in it; the others wait in a fair line."""
+    """So many tasks at a time may stand in it; the others wait in a fair line."""
 
-    def __init__(self, count: Iterator[int]) -> None:
+    def __init__(self, count: Iterator[int], places: int = 1) -> None:
         self._line = FairLine[None](count)
-        self.held = False
+        self._places = self._free = places
+        self._told = trio.Event()
+
+    @property
+    def held(self) -> bool:
+        """True while nobody else may stand in it."""
+        return not self._free
+
+    @property
+    def taken(self) -> int:
+        """How many stand in it."""
+        return self._places - self._free
+
+    def waiting(self, origin: Origin | None) -> int:
+        """How many of that source wait to be let in."""
+        return self._line.waiting(origin)
 
     async def enter(self, origin: Origin | None) -> None:
         """Stand in it. A checkpoint only if it waits. Cancelled means: it does not stand there.
 
-        Raises ClosedResourceError if it, or the source, is closed meanwhile.
+        Raises ClosedResourceError if it, or the source, is closed, also meanwhile.
         """
-        if self.held:
-            await self._line.wait(origin)  # whoever leaves hands it over: it stays held
-        else:
-            self.held = True
-            self._line.took(origin)
+        try:
+            self.enter_nowait(origin)
+        except trio.WouldBlock:
+            await self._line.wait(origin)  # whoever leaves hands his place over: it stays taken
+
+    def enter_nowait(self, origin: Origin | None) -> None:
+        """Stand in it. Raises WouldBlock if there is no place, and ClosedResourceError as ``enter``."""
+        if self._line.refuses(origin):
+            raise trio.ClosedResourceError
+        if not self._free:
+            raise trio.WouldBlock
+        self._free -= 1
+        self._line.took(origin)
+
+    async def stand_until(self, when: float, origin: Origin | None) -> bool:
+        """Whoever stands in it sleeps; True if it was until then, and not cut short by a closing.
+
+        Checkpoint.
+        """
+        with trio.CancelScope(deadline=when):
+            while not self._line.refuses(origin):
+                if self._told.is_set():
+                    self._told = trio.Event()
+                await self._told.wait()
+        return not self._line.refuses(origin)
 
     def leave(self) -> None:
         """Let the next in."""
-        self.held = self._line.serve(None)
+        if not self._line.serve(None):
+            self._free += 1
 
     def forget(self, origin: Origin) -> None:
-        """The source is closed: who waits there is told so."""
+        """The source is closed: who waits or sleeps there is told so."""
         self._line.forget(origin)
+        self._told.set()
 
     def close(self) -> None:
-        """Who waits is told so; whoever stands in it leaves by himself."""
+        """Who waits or sleeps is told so; whoever stands in it leaves by himself."""
         self._line.close()
+        self._told.set()

@@ -10,7 +10,7 @@ stranger waits with his seat, a handler's messages within its dispatch. Called b
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
@@ -26,6 +26,7 @@ from phloem.wire.repair import Mend
 
 from .conversation import Delivery
 from .items import Document, Incoming, Message, Part, Returned
+from .origin import Origin
 from .pipeline import Pipeline
 from .ready_made import (
     Branch,
@@ -60,9 +61,13 @@ Parsed = tuple[Document, Element, Sequence[Mend]] | Refused | Ended
 class Flow:
     """One organism's steps with its users' between them."""
 
-    def __init__(self, pipeline: Pipeline, steps: Steps, random: Random, tell: Tell) -> None:
+    def __init__(
+        self, pipeline: Pipeline, steps: Steps, random: Random, tell: Tell, count: Iterator[int]
+    ) -> None:
+        """``count`` counts the turns of sources."""
         self._steps, self._pipeline, self._tell = steps, pipeline, tell
-        self._walk = walk = Walk(pipeline, steps, random, tell)
+        self._walk = walk = Walk(pipeline, steps, random, tell, count)
+        self.lines = tuple(stage.gate for stage in walk.stages)  # where strangers may have to wait
         last = walk.at("decode", before=False) + walk.at("dispatch", before=True)
         seeing = [each for each in last if isinstance(each.step, Tap | Sample)]
         self._watching = [each for each in seeing if each.placed.before]
@@ -80,9 +85,11 @@ class Flow:
         (found,) = await self._walk.through(self._walk.at("admit", before=True), incoming)
         return found
 
-    def limited(self, name: str, *, may_wait: bool) -> AbstractAsyncContextManager[None]:
-        """Around one of phloem's steps: a token of whoever limits that. Checkpoint."""
-        return self._walk.limited(name, may_wait=may_wait)
+    def limited(
+        self, name: str, origin: Origin | None, *, may_wait: bool
+    ) -> AbstractAsyncContextManager[None]:
+        """Around one of phloem's steps: a place of whoever limits that. A checkpoint only if it waits."""
+        return self._walk.limited(name, origin, may_wait=may_wait)
 
     async def examine(
         self, arrived: Outcome, read: Read, mended: Mended, claimed: Claimed, *, may_wait: bool
@@ -97,7 +104,7 @@ class Flow:
             elif each.data is None:
                 checked += await self._object(each)
             else:
-                async with self._walk.limited("parse", may_wait=may_wait):
+                async with self._walk.limited("parse", each.origin, may_wait=may_wait):
                     parsed = await self._parsed(each, read)
                 checked += await self._after_parsing(parsed, mended, claimed)
         return checked

@@ -10,7 +10,7 @@ organism's front door and the pump call it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count as counting
 from typing import Final, NoReturn, final
@@ -77,6 +77,7 @@ class Intake:
         self._urgent_gate = FairGate(count)  # the same for urgent sources: whoever stands here goes before
         self._thinned = trio.Event()
         self._at_the_gate = 0
+        self.users_gates: Sequence[FairGate] = ()  # of users' steps that strangers wait at
         self.parsing = 0  # long documents that hold a slot
         self._readers = 0  # documents that wait for one
         self._quiet = trio.Event()
@@ -92,8 +93,12 @@ class Intake:
         return len(self._seats) + self._at_the_gate
 
     def waiting_of(self, origin: Origin) -> int:
-        """How many of that source wait: for a seat, for threads to end, or for a thread to be read in."""
-        return self._seats.waiting(origin) + origin.at_the_gate + self._aside.waiting(origin)
+        """How many of that source wait: for a seat, for threads to end, or in line for what takes one by one.
+
+        That is a thread to be read in, or a user's step.
+        """
+        lines = (self._seats, self._aside, *self.users_gates)
+        return origin.at_the_gate + sum(line.waiting(origin) for line in lines)
 
     def refuses(self, origin: Origin | None) -> bool:
         """True once nothing of that source is taken in any more."""
@@ -158,7 +163,7 @@ class Intake:
         """Take nobody in any more; who waits for a seat or a thread is told so."""
         if not self.closed:
             self.closed = True
-            for line in (self._seats, self._aside, self._gate, self._urgent_gate):
+            for line in (self._seats, self._aside, self._gate, self._urgent_gate, *self.users_gates):
                 line.close()
             self._thinned.set()
             self._shut.set()
@@ -170,7 +175,7 @@ class Intake:
     def close_source(self, origin: Origin) -> None:
         """Take nothing of that source in any more; who waits is told so, and the others go on."""
         origin.closed = True
-        for line in (self._seats, self._aside, self._gate, self._urgent_gate):
+        for line in (self._seats, self._aside, self._gate, self._urgent_gate, *self.users_gates):
             line.forget(origin)
         self._thinned.set()
 

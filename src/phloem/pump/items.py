@@ -37,7 +37,9 @@ class Incoming:
     to: str | None = None
     notes: dict[str, Any] = field(default_factory=_notes, compare=False)
     expires: float = field(default=math.inf, compare=False)
-    sent: Any = field(default=None, repr=False, compare=False)  # the pump's own: the payload itself
+    # The pump's own: the payload itself, and the source it comes from.
+    sent: Any = field(default=None, repr=False, compare=False)
+    origin: Any = field(default=None, repr=False, compare=False)
 
 
 @final

@@ -30,6 +30,7 @@ from phloem.config import StepConfig
 from phloem.errors import ConfigurationError, ConfigurationFault
 from phloem.messages import DeadLetter
 from phloem.wire.parsing import quoted
+from phloem.wire.text import shown
 
 from .items import Addressed, Document, Incoming, Message, Opened, Part, Returned
 from .ready_made import (
@@ -311,7 +312,7 @@ def _check_fits(step: Step, at: str, before: bool) -> None:
 
 def _shown(thing: object) -> str:
     name = getattr(thing, "__qualname__", None)
-    return name if isinstance(name, str) else quoted(repr(thing))
+    return name if isinstance(name, str) else shown(thing)
 
 
 def _fault(where: str, found: str, expected: str) -> ConfigurationError:

@@ -62,8 +62,9 @@ class Pump:
         telling = Telling(events.record, config.name, lambda: self.core.ledger.report())
         self.observer = Observers(telling, observer)
         own = not pipeline.is_default
-        self.flow = Flow(pipeline, steps, random, self.observer.step_raised) if own else None
         self._turns = count(1)  # of all sources, in all lines
+        tell = self.observer.step_raised
+        self.flow = Flow(pipeline, steps, random, tell, self._turns) if own else None
         self.core = Core(
             listeners,
             steps,
@@ -100,6 +101,7 @@ class Pump:
         self.carriers = Carriers(self.core, self.slots, self.intake, random, faults, self.flow)
         if self.flow is not None:
             check_branches(pipeline.placed, self.core)
+            self.intake.users_gates = self.flow.lines
             if self.flow.branches:
                 self.core.morgue = Burying(self.core, self.flow.branches, config.wire.max_text)
         self.sources = OpenSources()

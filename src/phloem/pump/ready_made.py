@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, cast, final
 from phloem.config import MAX_NAME
 from phloem.errors import ConfigurationError, ConfigurationFault
 from phloem.messages import DeadLetter
-from phloem.wire.parsing import quoted
+from phloem.wire.text import shown
 
 from .items import Addressed, Document, Incoming, Message, Opened, Part, Returned
 
@@ -228,7 +228,7 @@ def branch(predicate: Callable[[Any], Any], *, to: str) -> Branch:
     """
     if not isinstance(cast("object", to), str) or not 0 < len(to) <= MAX_NAME:
         raise _fault("branch: to", to, "a listener's name")
-    return Branch(_function("branch", predicate), to)
+    return Branch(_function("branch", predicate, "predicate"), to)
 
 
 def limit(n: int) -> Limit:
@@ -246,7 +246,10 @@ def pace(interval: float) -> Pace:
 
 def rate(per_second: float, burst: int) -> Rate:
     """At most ``burst`` messages at once, and ``per_second`` in the long run. Raises ConfigurationError."""
-    return Rate(_positive("rate: per_second", per_second, "messages a second"), _whole("rate: burst", burst))
+    per_second = _positive("rate: per_second", per_second, "messages a second")
+    if 1 / per_second == math.inf:
+        raise _fault("rate: per_second", per_second, "a number whose inverse is finite")
+    return Rate(per_second, _whole("rate: burst", burst))
 
 
 def deadline(seconds: float) -> Deadline:
@@ -280,9 +283,9 @@ def function_name(fn: object) -> str:
     return name if isinstance(name, str) else type(fn).__name__
 
 
-def _function(what: str, fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _function(what: str, fn: Callable[[Any], Any], name: str = "fn") -> Callable[[Any], Any]:
     if not callable(cast("object", fn)):
-        raise _fault(f"{what}: fn", fn, "a function of one argument")
+        raise _fault(f"{what}: {name}", fn, "a function of one argument")
     return fn
 
 
@@ -303,4 +306,4 @@ def _number(value: object) -> bool:
 
 
 def _fault(where: str, found: object, expected: str) -> ConfigurationError:
-    return ConfigurationError([ConfigurationFault(where, quoted(repr(found)), expected)])
+    return ConfigurationError([ConfigurationFault(where, shown(found), expected)])

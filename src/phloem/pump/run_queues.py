@@ -118,8 +118,11 @@ class RunQueues(Generic[D]):
             heap = heaps[line]
             while heap and not self._waits(heap[0], line):
                 turn, _, source = heappop(heap)
-                if self._entered.get(source, {}).get(line) == turn:
-                    del self._entered[source][line]
+                entered = self._entered.get(source, {})
+                if entered.get(line) == turn:
+                    del entered[line]
+                    if not entered:  # it stands nowhere, and may never come again
+                        del self._entered[source]
             if not heap:
                 del heaps[line]
             elif (first is None or heap[0] < first) and has_room(line):
@@ -153,11 +156,11 @@ class RunQueues(Generic[D]):
         if self._source is not _SEVERAL:
             return
         heaps = self._urgent if source is not None and source.urgent else self._others
-        turns, entered = self._turns(source), self._entered.setdefault(source, {})
+        turns = self._turns(source)
         for line in lines:
             turn = turns.get(line, born(source))
-            if queue.waits_in(line) and entered.get(line) != turn:
-                entered[line] = turn
+            if queue.waits_in(line) and self._entered.get(source, {}).get(line) != turn:
+                self._entered.setdefault(source, {})[line] = turn
                 heappush(heaps.setdefault(line, []), (turn, next(self._count), source))
         if not queue:
             del self._several[source]

@@ -7,7 +7,7 @@ answers anybody; what a user's function raises ends that item as failed. ``flow`
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, cast, final
 
@@ -18,8 +18,10 @@ from phloem.guarding import Raised, guarded, said
 from phloem.messages import Cause, Ending, Fault, Random
 from phloem.wire.parsing import printable
 
+from .fair_line import FairGate
 from .gates import Spacing
 from .items import Addressed, Document, Incoming, Item, Message, Opened, Part, Returned
+from .origin import Origin
 from .pipeline import Placed
 from .ready_made import (
     Branch,
@@ -52,13 +54,20 @@ class StepRaised(PhloemError):
 class Stage:
     """One placed step. Bound to one organism, and as long-lived."""
 
-    def __init__(self, placed: Placed, steps: Steps, random: Random, tell: Tell) -> None:
+    def __init__(
+        self, placed: Placed, steps: Steps, random: Random, tell: Tell, count: Iterator[int]
+    ) -> None:
         self.placed, self.name, self.step = placed, placed.name, placed.step
         self._steps, self._random, self._tell = steps, random, tell
         self.seen = self.rejected = self.dropped = self.failed = 0
-        self._in_turn = trio.Lock()  # first come, first served; who is cancelled leaves no gap
+        self._in_turn = FairGate(count)  # who is cancelled leaves no gap
         self._spacing = Spacing(placed.step) if isinstance(placed.step, Pace | Rate) else None
-        self.limiter = trio.CapacityLimiter(placed.step.n) if isinstance(placed.step, Limit) else None
+        self.limiter = FairGate(count, placed.step.n) if isinstance(placed.step, Limit) else None
+
+    @property
+    def gate(self) -> FairGate:
+        """Where strangers wait for it, if they ever do."""
+        return self._in_turn if self.limiter is None else self.limiter
 
     def counts(self) -> dict[str, int]:
         """What it has seen, and how it ended some of that."""
@@ -141,10 +150,20 @@ class Stage:
         elif isinstance(step, Deadline):
             return [replace(item, expires=min(item.expires, trio.current_time() + step.seconds))]
         elif self._spacing is not None:
-            async with self._in_turn:
-                await trio.sleep_until(self._spacing.due)
-                self._spacing.take(trio.current_time())
+            await self._space(self._spacing, item.origin)
         return [item]
+
+    async def _space(self, spacing: Spacing, origin: Origin | None) -> None:
+        """Until one more may go; or, once nothing is taken in any more, no longer: then it is refused."""
+        try:
+            await self._in_turn.enter(origin)
+        except trio.ClosedResourceError:
+            return
+        try:
+            if await self._in_turn.stand_until(spacing.due, origin):
+                spacing.take(trio.current_time())
+        finally:
+            self._in_turn.leave()
 
     def _expanded(self, given: object, item: Any, listener: Listener | None) -> list[Outcome]:
         if given is None or isinstance(given, str | bytes) or not isinstance(given, Iterable):

@@ -6,7 +6,7 @@ have put between. Like ``steps`` it never books and never answers. ``flow`` lead
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, cast, final
@@ -19,7 +19,10 @@ from phloem.messages import Cause, Ending, Random
 from phloem.wire.parsing import Element, canonical, printable
 
 from .carried import Carried
+from .fair_line import FairGate
+from .intake import closed
 from .items import Addressed, Document, Item, Message, Opened, Part
+from .origin import Origin
 from .pipeline import STEPS, Pipeline
 from .ready_made import Deadline, DropIf, Expand, Limit, Pace, Rate, RejectIf, Transform, function_name
 from .routing import Listener, Miss
@@ -38,9 +41,12 @@ _DECIDING: Final = (RejectIf, DropIf, Transform, Expand, Deadline)  # before dis
 class Walk:
     """One organism's users' steps in their places."""
 
-    def __init__(self, pipeline: Pipeline, steps: Steps, random: Random, tell: Tell) -> None:
+    def __init__(
+        self, pipeline: Pipeline, steps: Steps, random: Random, tell: Tell, count: Iterator[int]
+    ) -> None:
+        """``count`` counts the turns of sources."""
         self._steps, self._pipeline, self._tell = steps, pipeline, tell
-        every = {each.name: Stage(each, steps, random, tell) for each in pipeline.placed}
+        every = {each.name: Stage(each, steps, random, tell, count) for each in pipeline.placed}
         self.stages = tuple(every.values())
         self._places = {
             (row.name, before): [every[each.name] for each in pipeline.at(row.name, before=before)]
@@ -254,28 +260,31 @@ class Walk:
         return given
 
     @asynccontextmanager
-    async def limited(self, name: str, *, may_wait: bool) -> AsyncIterator[None]:
-        """Hold a token of whoever limits that step. Raises WouldDeadlock if it may not be waited for."""
-        limiters = [stage.limiter for stage in self._places[name, True] if stage.limiter is not None]
+    async def limited(self, name: str, origin: Origin | None, *, may_wait: bool) -> AsyncIterator[None]:
+        """Hold a place of whoever limits that step. A checkpoint only if it waits.
+
+        Raises OrganismClosed, and WouldDeadlock if it may not wait.
+        """
+        gates = [stage.limiter for stage in self._places[name, True] if stage.limiter is not None]
         if name == "parse":
-            limiters += [each.limiter for each in self.at("admit", before=False) if each.limiter is not None]
-        token, held = object(), list[trio.CapacityLimiter]()
+            gates += [each.limiter for each in self.at("admit", before=False) if each.limiter is not None]
+        held = list[FairGate]()
         try:
-            for limiter in limiters:
-                if may_wait:
-                    await limiter.acquire_on_behalf_of(token)
-                else:
-                    _take_now(limiter, token, name)
-                held.append(limiter)
+            for gate in gates:
+                try:
+                    await (gate.enter(origin) if may_wait else _enter_now(gate, origin, name))
+                except trio.ClosedResourceError:
+                    await closed(origin)
+                held.append(gate)
             yield
         finally:
-            for limiter in held:
-                limiter.release_on_behalf_of(token)
+            for gate in held:
+                gate.leave()
 
 
-def _take_now(limiter: trio.CapacityLimiter, token: object, name: str) -> None:
+async def _enter_now(gate: FairGate, origin: Origin | None, name: str) -> None:
     try:
-        limiter.acquire_on_behalf_of_nowait(token)
+        gate.enter_nowait(origin)
     except trio.WouldBlock:
         raise WouldDeadlock(
             f"{name} is limited and full, and a handler that waits may hold up who could make room; forward "

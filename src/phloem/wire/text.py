@@ -55,6 +55,14 @@ def quoted(text: str, most: int = QUOTE_MOST) -> str:
     return f"{shown[:-1]}…{shown[-1]}"
 
 
+def shown(value: object, most: int = QUOTE_MOST) -> str:
+    """The beginning of what a program gave, on one line: a text in quotes, anything else as Python writes it."""
+    if isinstance(value, str):
+        return quoted(value, most)
+    text = _BAD.sub(_visible, " ".join(repr(value).split()))
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def printable(text: bytes | str, most: int) -> str:
     """The beginning of anything as legal XML text: what XML cannot carry becomes ``\\x..``."""
     if isinstance(text, bytes):  # a character takes at most four bytes; a split last one is cut off below

@@ -6,14 +6,18 @@ colours. Never waits. ``tty`` puts it in the place of stdout and stderr.
 
 from __future__ import annotations
 
+import codecs
 import io
 import threading
 from collections.abc import Callable
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import trio
 
 from .harmless import harmless
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 __all__ = ["Above"]
 
@@ -28,6 +32,7 @@ class Above(io.TextIOBase):
         self._lock = threading.Lock()
         self._lines = list[str]()
         self._begun = ""
+        self.buffer = AboveBytes(self)  # an egress handler, say, writes bytes to stdout
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -65,3 +70,23 @@ class Above(io.TextIOBase):
                 self._lines.append(self._begun)
             self._begun = ""
         self.pass_on()
+
+
+@final
+class AboveBytes(io.RawIOBase):
+    """The ``buffer`` of an ``Above``: UTF-8 in pieces of any size; bytes that are none are shown as U+FFFD."""
+
+    def __init__(self, above: Above) -> None:
+        self._above = above
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._lock = threading.Lock()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Never waits; from any thread."""
+        given = bytes(data)
+        with self._lock:
+            self._above.write(self._decoder.decode(given))
+        return len(given)

@@ -68,6 +68,9 @@ async def test_kill_takes_a_listener_a_conversation_or_the_beginning_of_one(auto
         assert await sitting.types(f"/kill {receipt.conversation}") == [
             f"conversation {receipt.conversation} was killed"
         ]
+        await sitting.types("@echo hi")
+        (told,) = await sitting.types("/kill nothing")
+        assert "expected one of echo, " in told
 
 
 async def test_whatever_a_kill_meets_on_its_way_in_is_told(autojump_clock: Clock) -> None:

@@ -64,6 +64,18 @@ def test_what_does_not_end_well_says_how_and_why(serve: Any) -> None:
     assert done.code == 4  # of several the deadline's
 
 
+def test_who_runs_it_is_told_why_nobody_takes_a_message(serve: Any) -> None:
+    phloem = serve("name: feed, path: feed.xml")
+    (phloem.folder / "feed.xml").write_text(
+        message('<Say xmlns=""><Text>a</Text></Say>', meta="<from>x</from><to>ecko</to>")
+        + message('<Word xmlns=""><Text>a</Text></Word>', meta="<from>x</from>")
+    )
+    done = phloem("run", "organism.yaml")
+    assert "rejected: /Say: there is no 'ecko'\n" in done.out
+    assert "rejected: /Word: nobody takes 'Word'\n" in done.out
+    assert done.code == 5
+
+
 def test_what_others_wrote_cannot_draw_on_the_terminal_and_is_cut(serve: Any) -> None:
     done = serve(STDIN)("run", "organism.yaml", input=f"tab\there\n{'x' * 5000}\n\u202eright to left\n")
     lines = done.out.splitlines()

@@ -94,6 +94,12 @@ SOURCES = [
         "to: the name of the listener that lines are for",
     ),
     (
+        "{name: a, path: x, framing: xml, to: Greeter}",
+        "Greeter",
+        "'Greeter' as to, with framing xml",
+        "no to: each envelope says itself where it goes",
+    ),
+    (
         "{name: a, path: x, to: greter}",
         "greter",
         "the unknown listener 'greter'",

@@ -291,7 +291,7 @@ def test_the_edits_of_a_file_make_the_same_table() -> None:
         (
             lambda: DEFAULT.replace("parse", 3),  # type: ignore[arg-type] # on purpose
             "replace('parse')",
-            "'3'",
+            "3",
             "a function that does its work: Incoming -> Document",
         ),
         (

@@ -312,14 +312,8 @@ def test_phases_are_a_state_that_changes_and_the_books_are_told_at_the_end(tape:
         ("draining", "stopping"),
         ("stopping", "closed"),
     ]
-    assert tape.last[1] == {
-        "accepted": 9,
-        "handled": 1,
-        "rejected": 2,
-        "undeliverable": 3,
-        "failed": 1,
-        "abandoned": 2,
-    }
+    books = {"accepted": 9, "handled": 1, "rejected": 2, "undeliverable": 3, "failed": 1, "abandoned": 2}
+    assert tape.last[1] == books
 
 
 def everything(observer: Observer) -> None:

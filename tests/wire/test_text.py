@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from phloem.wire.text import escaped, first_bad_char, is_xml_text, line_column, path_of, printable, quoted
+from phloem.wire.text import (
+    escaped,
+    first_bad_char,
+    is_xml_text,
+    line_column,
+    path_of,
+    printable,
+    quoted,
+    shown,
+)
 
 ANY_TEXT = st.text(alphabet=st.characters(exclude_categories=()))
 
@@ -64,6 +73,25 @@ def test_quotes_are_legal_text_and_show_at_most_sixty_characters(text: str) -> N
 def test_quotes_make_control_characters_visible_and_say_when_they_are_cut() -> None:
     assert quoted("a\n\x1b[2J") == r"'a\n\x1b[2J'"
     assert quoted("x" * 61) == f"'{'x' * 60}…'"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("a\x1b", r"'a\x1b'"), (0, "0"), (True, "True"), (None, "None"), ([1, "a"], "[1, 'a']"), (b"<", "b'<'")],
+)
+def test_what_a_program_gave_is_shown_as_python_writes_it_quoted_once(value: object, said: str) -> None:
+    assert shown(value) == said
+
+
+def test_a_long_or_wild_repr_is_shown_on_one_line_cut() -> None:
+    class Wild:
+        def __repr__(self) -> str:
+            return "a\n\x1b[2J  b" + "x" * 100
+
+    assert is_xml_text(shown(Wild()))
+    assert shown(Wild()).startswith("a \\x1b[2J b")
+    assert len(shown(Wild())) == 61
+    assert shown("x" * 100) == quoted("x" * 100)
 
 
 @given(st.text(alphabet=st.sampled_from("a<>&\r\n\"']é")))

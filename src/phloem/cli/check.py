@@ -50,6 +50,7 @@ def command(settings: Settings, file: str) -> int:
 
     settings.start_logging()
     config = load_config(file)
+    _check_running(config)
     if settings.quiet:
         return 0
     console = open_console()
@@ -70,6 +71,34 @@ def command(settings: Settings, file: str) -> int:
     for sentence in unbuilt(config):
         console.print(Text(sentence))
     return 0
+
+
+def _check_running(config: OrganismConfig) -> None:
+    """Raise ConfigurationError for all that is found only as an organism opens, or ``run`` its sources."""
+    from dataclasses import replace
+
+    from phloem.errors import ConfigurationError, ConfigurationFault
+    from phloem.framing.framed import Framed
+    from phloem.loading import running_listeners
+    from phloem.primitives import BOOT_LISTENER, SERVICE_LISTENERS
+    from phloem.pump.burying import check_branches
+    from phloem.pump.pipeline import Pipeline
+    from phloem.pump.routing import Routes
+
+    listeners = running_listeners(config, (BOOT_LISTENER,), SERVICE_LISTENERS)
+    faults: list[ConfigurationFault] = []
+    try:
+        check_branches(Pipeline.of(config.pipeline).placed, listeners, Routes(listeners))
+    except ConfigurationError as error:
+        faults += error.faults
+    for source in config.sources:
+        try:
+            Framed(source.framing, listeners, sender=source.name, to=source.to or None, limits=config.wire)
+        except ConfigurationError as error:
+            where = f"source {source.name}, "
+            faults += (replace(each, where=where + each.where) for each in error.faults)
+    if faults:
+        raise ConfigurationError(faults)
 
 
 def _print_listeners(console: Console, rows: Sequence[Sequence[str]]) -> None:

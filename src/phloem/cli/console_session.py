@@ -300,7 +300,7 @@ class Session:
         what = f"{len(found)} conversations" if found else "no listener and no conversation"
         self._wrong(
             f"found {what} that {one_line(harmless(asked))[:60]!r} may mean, expected one of "
-            f"{', '.join((found or known)[:NAMED]) or 'none'}",
+            f"{', '.join((found or [*self._talks, *known])[:NAMED]) or 'none'}",
             ExitCode.USAGE,
         )
         return None

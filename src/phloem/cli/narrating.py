@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, final
 
 from phloem.contract import encode
-from phloem.messages import SYSTEM, Cause, Clock, ConversationState, Ending, Fault, Huh, Outcome
+from phloem.messages import SYSTEM, Cause, Clock, ConversationState, Ending, Fault, Huh, HuhCode, Outcome
 from phloem.pump.conversation import Conversation, Delivery
 
 from .exit_codes import ExitCode, Tally
@@ -82,8 +82,12 @@ class Narrator:
     def refused(
         self, conversation: Conversation, sender: str, huh: Huh, detail: str, sent_by: Delivery | None
     ) -> None:
-        """A line for what was refused, with the words its sender got."""
-        self._tell(sender, "", huh.original, _why("rejected", f"{huh.path}: {_fault(huh)}"))
+        """A line for what was refused, with the words its sender got; where nobody takes it, with more.
+
+        A sender is not told who is there. Who runs the organism may know, and needs it.
+        """
+        said = detail if huh.code == HuhCode.ROUTING else _fault(huh)
+        self._tell(sender, "", huh.original, _why("rejected", f"{huh.path}: {said}"))
 
     def unread(self, sender: str, fault: Fault) -> None:
         """A line for what in a source was no message; for the exit code it was rejected."""

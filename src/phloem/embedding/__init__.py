@@ -86,7 +86,7 @@ class _Opening:
 
     async def __aenter__(self) -> Organism:
         if _on_trio():
-            self._block = self._opens(host=self._host)
+            self._block = self._opens(host=self._host or _host_around())
         else:
             from .facing import Embedded  # loads asyncio
 
@@ -105,6 +105,19 @@ def _on_trio() -> bool:
         return False
     asyncio = sys.modules.get("asyncio")
     return asyncio is None or not _has_task(asyncio)
+
+
+def _host_around() -> Host | None:
+    """The loop that this Trio run is a guest of, for an organism that is opened in a handler of another."""
+    if "asyncio" not in sys.modules:
+        return None
+    from .loops import running_loop
+
+    if running_loop() is None:
+        return None
+    from .facing import host_around
+
+    return host_around()
 
 
 def _has_task(asyncio: object) -> bool:

@@ -67,6 +67,7 @@ class Crossing:
         guest.holders += 1  # or it would be cancelled where on Trio it comes to an end of its own
         try:
             guest.spawn(self._run, name=f"phloem host's {name}")
+            guest.nudge()
         except RuntimeError:  # the run's last nursery is closed already
             self.outcome = outcome.Error(guest.why_over())
             self._end()

@@ -28,12 +28,12 @@ from phloem.pump.conversing import Conversation
 from phloem.pump.sources import Source
 
 from .crossing import Block, cross
-from .guests import Guest, join_guest
+from .guests import Guest, guest_around, join_guest
 from .hosting import EmbeddingHost
 from .loops import checkpoint
 from .readers import read_from_host
 
-__all__ = ["FACES", "Embedded", "Face", "facing"]
+__all__ = ["FACES", "Embedded", "Face", "facing", "host_around"]
 
 
 class Face:
@@ -95,8 +95,7 @@ class _Faced(Mapping[str, Any]):
         self._guest, self._own = guest, own
 
     def __getitem__(self, name: str) -> Any:
-        value = self._own[name]
-        return value if trio.lowlevel.in_trio_task() else facing(self._guest, value)
+        return facing(self._guest, self._own[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._own)
@@ -201,6 +200,12 @@ def _called(guest: Guest, method: Callable[..., Any], *args: Any, **named: Any) 
         args = tuple(read_from_host(host, each) for each in args)
         named = {name: read_from_host(host, each) for name, each in named.items()}
     return facing(guest, method(*args, **named))
+
+
+def host_around() -> Host | None:
+    """The event loop around a task of a guest's, for an organism that it opens; else None."""
+    guest = guest_around()
+    return None if guest is None else EmbeddingHost(guest)
 
 
 @final

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import get_ident
 from typing import Any, Final, final
 from weakref import WeakKeyDictionary
@@ -27,6 +27,7 @@ from .loops import (
     Bell,
     Loop,
     before_close,
+    load_shield,
     outwait,
     redeliver,
     running_loop,
@@ -34,7 +35,7 @@ from .loops import (
     start_task,
 )
 
-__all__ = ["Guest", "join_guest"]
+__all__ = ["Guest", "guest_around", "join_guest"]
 
 ENDS: Final = "the last organism of this event loop has ended"
 LOOP_ENDS: Final = "the tasks of the event loop were cancelled"
@@ -60,6 +61,7 @@ async def join_guest() -> Guest:
         await guest.gone.wait()
     if guest is None:
         _refuse_foreign()
+        load_shield()
         guest = Guest(loop)
     guest.holders += 1
     guest.organisms += 1
@@ -76,6 +78,12 @@ async def join_guest() -> Guest:
     return guest
 
 
+def guest_around() -> Guest | None:
+    """The one that the calling task of Trio's runs in; None if its run is no guest of ours."""
+    loop = running_loop()
+    return None if loop is None else _guests.get(loop)
+
+
 @final
 class Guest:
     """One Trio run in one event loop's thread."""
@@ -90,8 +98,10 @@ class Guest:
         self.crossings: dict[object, Callable[[], None]] = {}  # what the host waits for, and how to say: over
         self.host_calls: dict[object, Callable[[], None]] = {}  # what Trio waits for, and how to say: no loop
         self._scope = trio.CancelScope()
-        self._ticks: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._next: Callable[[], object] | None = None  # Trio's next tick: it never asks for two
+        self._arrived: SimpleQueue[None] = SimpleQueue()  # a tick from a thread, for who runs them by hand
         self.by_hand = False
+        self._interrupted = False
         self._why = LOOP_ENDS
         self._told_closed = False
         self._failure: BaseException | None = None
@@ -124,13 +134,19 @@ class Guest:
     # -- ticks --------------------------------------------------------------------------------------
 
     def _soon(self, tick: Callable[[], object]) -> None:
-        self._ticks.put(tick)
-        if not self.by_hand:
+        self._next = tick
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Give the next tick its turn: Ctrl-C may have taken it. One turn too many does nothing."""
+        if self._next is not None and not self.by_hand and not self.loop.is_closed():
             self.loop.call_soon(self._tick, context=self._context)
 
     def _soon_from_anywhere(self, tick: Callable[[], object]) -> None:
-        self._ticks.put(tick)
-        if not self.by_hand:
+        self._next = tick
+        if self.by_hand:
+            self._arrived.put(None)
+        else:
             try:
                 self.loop.call_soon_threadsafe(self._tick, context=self._context)
             except RuntimeError:  # closed, and not by way of its ``close``; in Trio's thread nobody hears it
@@ -138,24 +154,27 @@ class Guest:
                 _log.error("%s", self._closed_text())
 
     def _tick(self) -> None:
-        try:
-            tick = self._ticks.get_nowait()
-        except Empty:  # done by hand already
-            return
-        self._do(tick)
-
-    def _do(self, tick: Callable[[], object]) -> None:
-        """One tick, with Trio's hooks for async generators in the place of the host's.
+        """The next one, with Trio's hooks for async generators in the place of the host's.
 
         Trio sets its own once and leaves them, but the loop sets its own again whenever it is run again (a
         notebook's is, for each cell): it would then close generators of Trio's, in tasks of the loop's.
         """
-        hosts = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(*self._hooks)
+        tick = self._next
+        if tick is None:
+            return
+        self._next = None
         try:
-            tick()
-        finally:
-            sys.set_asyncgen_hooks(*hosts)
+            hosts = sys.get_asyncgen_hooks()
+            try:
+                sys.set_asyncgen_hooks(*self._hooks)
+                tick()
+            finally:
+                sys.set_asyncgen_hooks(*hosts)
+        except BaseException:  # Ctrl-C beside Trio's scheduler; of one within it Trio ends the run
+            if not self.over.rung:
+                self._next = self._next or tick  # or there would never be another
+                self.nudge()
+            raise
 
     # -- the end --------------------------------------------------------------------------------------
 
@@ -187,6 +206,7 @@ class Guest:
         if not self.ending:
             self.ending = True
             self._scope.cancel(reason=self._why)
+            self.nudge()
 
     async def _keep(self) -> None:
         cancelled = await outwait(self.over, self._end)
@@ -223,7 +243,10 @@ class Guest:
             return HostGone(f"the organisms of this event loop were ended: {self._why}")
         cause = failure.__cause__ if isinstance(failure, trio.TrioInternalError) else failure
         if isinstance(cause, KeyboardInterrupt):
-            return KeyboardInterrupt()
+            if not self._interrupted:  # once: one press of Ctrl-C, however many wait
+                self._interrupted = True
+                return KeyboardInterrupt()
+            return HostGone("the organisms of this event loop were ended: Ctrl-C has hit their scheduler")
         error = InternalError(f"the Trio run of this event loop broke: {failure}")
         error.__cause__ = failure
         return error
@@ -254,7 +277,9 @@ class Guest:
         for told in list(self.host_calls.values()):
             told()
         while not self.over.rung:
-            self._do(self._ticks.get())
+            if self._next is None:
+                self._arrived.get()
+            self._tick()
 
     def check(self) -> Loop:
         """The loop, if the calling code runs in it and the guest lives. Raises HostGone, CallerError."""

@@ -26,6 +26,7 @@ __all__ = [
     "checkpoint",
     "in_task",
     "is_cancel",
+    "load_shield",
     "outwait",
     "redeliver",
     "running_loop",
@@ -121,6 +122,11 @@ async def outwait(bell: Bell, cancel: Callable[[], object], end: Bell | None = N
         cancel()
         raise
     return None
+
+
+def load_shield() -> None:
+    """Have anyio load its half for asyncio now, in a task; else the first cancel would wait for it."""
+    anyio.CancelScope()
 
 
 def redeliver(cancelled: BaseException) -> None:

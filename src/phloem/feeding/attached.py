@@ -17,7 +17,7 @@ from phloem.errors import MessageRejected, OrganismClosed
 from phloem.framing.framed import Framed
 from phloem.framing.lines import Piece, Unreadable
 from phloem.framing.requests import Refused
-from phloem.guarding import Raised, guarded, said
+from phloem.guarding import Raised, attempted, guarded, said
 from phloem.messages import folded
 from phloem.pump.dispatch import callers_context
 from phloem.pump.door import Door
@@ -139,7 +139,10 @@ class Attached:
 
     async def _send(self, piece: Piece | Unreadable) -> bool:
         """One message, until it is accepted or refused; False if nothing is accepted any more."""
-        request = self._framed.read(piece)
+        request = attempted(self._framed.read, piece)  # it makes payloads, whose class may raise anything
+        if isinstance(request, Raised):
+            self._broke(request.error)
+            return False
         if isinstance(request, Refused):
             self._unread += 1
             self._unsent -= 1

@@ -10,12 +10,14 @@ whoever reads a stream.
 Names of start and end tags are matched loosely, because the parser explains a bad document
 better than a splitter could. A document that never ends would swallow those after it: it is
 given up at the limit, and the stretch it swallowed is read again with every ``<message``
-taken for a beginning. So every byte is looked at twice at most.
+taken for a beginning. So every byte is looked at twice at most, also in a tag that comes in many
+chunks: what has been looked at of one that is not whole yet is remembered.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Final, final
@@ -31,8 +33,8 @@ _NAME: Final = rb"[^\s<>/\"'=!?&]"
 # be possessive: Python before 3.11.5 loses matches there.
 _INSIDE: Final = rb"(?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*"
 _START: Final = re.compile(rb"<(" + _NAME + rb"++)(" + _INSIDE + rb")>")
-_END: Final = re.compile(rb"</([^<>]*+)>")
-_PART_OF_START: Final = re.compile(rb"<" + _NAME + rb"*+" + _INSIDE + rb"(?:\"[^\"]*+|'[^']*+)?\Z")
+_ANGLE: Final = re.compile(rb"[<>]")
+_ANGLE_OR_QUOTE: Final = re.compile(rb"[<>\"']")
 _NEXT: Final = re.compile(rb"<(?:[^\s<>/\"'=!?&:]+:)?messages?(?=[\s/>])")
 _NEXT_OR_END: Final = re.compile(_NEXT.pattern + rb"|</(?:[^\s<>/\"'=!?&:]+:)?messages\s*>")
 _DECLARATION: Final = re.compile(rb"\s(xmlns(?::[^\s=]+)?)\s*=\s*(?:\"[^\"<]*\"|'[^'<]*')")
@@ -67,6 +69,10 @@ class DocumentSplitter:
         self._number = 0
         self._at = 0  # how far the buffer has been looked at
         self._open: list[bytes] = []  # the document's open elements, outermost first; it starts the buffer
+        self._names = Counter[bytes]()  # the same, to be asked for one that may lie deep
+        # Of the token that was not whole when it was looked at last: where it begins, how far that look
+        # came (both counted from the input's beginning), and the quote that was open there.
+        self._seen = (-1, 0, b"")
         self._wrapper = b""  # the name of the open <messages>
         self._inherited: tuple[tuple[bytes, bytes], ...] = ()  # its namespace declarations
         self._encoding = b""  # a declared one that is not ours
@@ -106,7 +112,9 @@ class DocumentSplitter:
 
     def _between(self) -> Piece | Unreadable | bool | None:
         """One step outside documents. True: go on. None: more bytes are needed."""
-        white = len(self._buffer) - len(self._buffer.lstrip(_WHITE))
+        white = 0
+        if self._buffer and self._buffer[0] in _WHITE:  # else no copy: what begins here may be long
+            white = len(self._buffer) - len(self._buffer.lstrip(_WHITE))
         self._drop(white)
         if not self._buffer:
             return None
@@ -137,7 +145,8 @@ class DocumentSplitter:
                 self._wrapper, self._inherited = name, tuple((each[1], each[0]) for each in declarations)
             self._drop(end)
             return True
-        self._open, self._at = [name], end
+        self._begin(name)
+        self._at = end
         return self._document(end) if kind is _Kind.EMPTY else True
 
     def _within(self) -> Piece | Unreadable | bool | None:
@@ -160,9 +169,9 @@ class DocumentSplitter:
             self._drop(at)
             return unreadable
         if kind is _Kind.START:
-            self._open.append(name)
-        elif kind is _Kind.END and name in self._open:
-            while self._open.pop() != name:
+            self._begin(name)
+        elif kind is _Kind.END and self._names[name]:
+            while self._end() != name:
                 pass  # what was left open inside it; the parser will say so
             if not self._open:
                 return self._document(end)
@@ -170,30 +179,66 @@ class DocumentSplitter:
             return self._overrun(HuhCode.TRUNCATED, f"</{_shown(name)}>", f"</{self._root}>")
         return True
 
+    def _begin(self, name: bytes) -> None:
+        self._open.append(name)
+        self._names[name] += 1
+
+    def _end(self) -> bytes:
+        name = self._open.pop()
+        self._names[name] -= 1
+        return name
+
     def _token(self, at: int) -> tuple[_Kind, bytes, int]:
         """What begins at this "<": its kind, its name, where it ends."""
         buffer = self._buffer
         if at + 1 == len(buffer):
             return _Kind.UNFINISHED, b"", at
+        begun, seen, quote = self._seen
+        if begun != self._dropped + at:
+            seen, quote = 0, b""
+        since = max(seen - self._dropped, at + 1)
         if buffer[at + 1] in b"!?":
             for opening, closing in ((b"<!--", b"-->"), (b"<![CDATA[", b"]]>"), (b"<?", b"?>")):
                 if buffer.startswith(opening, at):
-                    end = buffer.find(closing, at + len(opening))
-                    return (_Kind.ASIDE, b"", end + len(closing)) if end >= 0 else (_Kind.UNFINISHED, b"", at)
+                    end = buffer.find(closing, max(since, at + len(opening)))
+                    if end >= 0:
+                        return _Kind.ASIDE, b"", end + len(closing)
+                    return self._unfinished(at, len(buffer) - len(closing) + 1)
                 if len(buffer) - at < len(opening) and opening.startswith(bytes(buffer[at:])):
                     return _Kind.UNFINISHED, b"", at
         if buffer.startswith(b"<!", at):
             return _Kind.DTD, b"", at + 2
         if buffer.startswith(b"</", at):
-            if end_tag := _END.match(buffer, at):
-                return _Kind.END, end_tag[1].rstrip(_WHITE), end_tag.end()
-            unfinished = buffer.find(b"<", at + 1) < 0
-            return (_Kind.UNFINISHED if unfinished else _Kind.TEXT), b"", at + 1
-        if start := _START.match(buffer, at):
+            angle = _ANGLE.search(buffer, since)
+            if angle is None:
+                return self._unfinished(at, len(buffer))
+            if angle[0] == b"<":
+                return _Kind.TEXT, b"", at + 1
+            return _Kind.END, bytes(buffer[at + 2 : angle.start()]).rstrip(_WHITE), angle.end()
+        return self._start(at, since, quote)
+
+    def _start(self, at: int, since: int, quote: bytes) -> tuple[_Kind, bytes, int]:
+        """A start tag, if it is one; it has been looked at until ``since``, where ``quote`` was open."""
+        buffer = self._buffer
+        while True:
+            if quote:
+                closed = buffer.find(quote, since)
+                if closed < 0:
+                    return self._unfinished(at, len(buffer), quote)
+                since, quote = closed + 1, b""
+            sign = _ANGLE_OR_QUOTE.search(buffer, since)
+            if sign is None:
+                return self._unfinished(at, len(buffer))
+            if sign[0] in b"<>":
+                break
+            since, quote = sign.end(), sign[0]
+        if sign[0] == b">" and (start := _START.match(buffer, at)):
             return (_Kind.EMPTY if start[2].endswith(b"/") else _Kind.START), start[1], start.end()
-        if _PART_OF_START.match(buffer, at):
-            return _Kind.UNFINISHED, b"", at
         return _Kind.TEXT, b"", at + 1
+
+    def _unfinished(self, at: int, seen: int, quote: bytes = b"") -> tuple[_Kind, bytes, int]:
+        self._seen = (self._dropped + at, self._dropped + seen, quote)
+        return _Kind.UNFINISHED, b"", at
 
     # -- results -------------------------------------------------------------------------------
     def _document(self, end: int) -> Piece | Unreadable:
@@ -246,6 +291,7 @@ class DocumentSplitter:
             self._dropped += count
             del self._buffer[:count]
         self._at, self._open = 0, []
+        self._names.clear()
 
     def _quoted(self, end: int = _QUOTED) -> str:
         """The buffer's beginning, up to the next tag: the same however the chunks fell."""

@@ -9,7 +9,7 @@ it when one is.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import final
 
@@ -24,7 +24,7 @@ from .core import Core
 from .ledger import over_budget
 from .pipeline import Placed
 from .ready_made import Branch
-from .routing import Listener, Miss
+from .routing import Listener, Miss, Routes
 from .stages import Stage
 from .steps import Passed
 
@@ -33,7 +33,7 @@ __all__ = ["Burying", "check_branches"]
 _PER_CHAR = 6  # what escaping can make of one character, in the worst case
 
 
-def check_branches(placed: Sequence[Placed], core: Core) -> None:
+def check_branches(placed: Sequence[Placed], listeners: Collection[Listener], routes: Routes) -> None:
     """Each branch leads to a listener, and to one that takes what it sends. Raises ConfigurationError."""
     faults: list[ConfigurationFault] = []
     for each in placed:
@@ -42,9 +42,9 @@ def check_branches(placed: Sequence[Placed], core: Core) -> None:
         where = f"pipeline: {each.name} {each.place}"
         dead = each.at in ("dispatch", "replies")
         dead = dead and (each.at == "dispatch") is not each.before
-        if not any(own.name.casefold() == each.step.to.casefold() for own in core.listeners.values()):
+        if not any(own.name.casefold() == each.step.to.casefold() for own in listeners):
             faults.append(ConfigurationFault(where, quoted(each.step.to), "the name of a listener"))
-        elif dead and isinstance(core.steps.routes.find(DeadLetter.__name__, each.step.to, None), Miss):
+        elif dead and isinstance(routes.find(DeadLetter.__name__, each.step.to, None), Miss):
             found = f"{quoted(each.step.to)}, which takes no DeadLetter"
             faults.append(ConfigurationFault(where, found, "phloem.DeadLetter among its payload classes"))
         elif dead and inspect.iscoroutinefunction(each.step.predicate):

@@ -35,6 +35,9 @@ def on_host(function: _Function) -> _Function:
     It is awaited there, and its cancellation crosses as well. Functions keep being what they are;
     what takes no attributes (a bound method) comes back as a ``functools.partial`` of itself.
     """
+    if isinstance(function, staticmethod | classmethod):  # a class gives out the function within
+        on_host(cast("Callable[..., Any]", function.__func__))
+        return function
     try:
         setattr(function, _ON_HOST, True)
     except (AttributeError, TypeError):

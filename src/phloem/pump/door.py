@@ -29,7 +29,8 @@ from phloem.errors import (
     WouldDeadlock,
 )
 from phloem.messages import SYSTEM, Cause, ConversationState, Outcome
-from phloem.wire.parsing import first_bad_char, quoted
+from phloem.wire.parsing import first_bad_char
+from phloem.wire.text import shown
 
 from .conversation import Conversation, Turn
 from .dispatch import callers_context, current_dispatch

@@ -100,7 +100,7 @@ class Pump:
         )
         self.carriers = Carriers(self.core, self.slots, self.intake, random, faults, self.flow)
         if self.flow is not None:
-            check_branches(pipeline.placed, self.core)
+            check_branches(pipeline.placed, listeners, steps.routes)
             self.intake.users_gates = self.flow.lines
             if self.flow.branches:
                 self.core.morgue = Burying(self.core, self.flow.branches, config.wire.max_text)

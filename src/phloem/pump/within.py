@@ -18,6 +18,7 @@ from phloem.memory.threads import Thread
 from phloem.memory.todos import Todos, TodoWatcher, format_nudge
 from phloem.messages import iso_time
 from phloem.wire.parsing import first_bad_char, quoted
+from phloem.wire.text import shown
 
 from .conversation import Conversation, Delivery
 from .dispatch import running_delivery
@@ -128,11 +129,11 @@ class TodoRegistry:
                 or first_bad_char(given) is not None
             ):
                 raise ValueError(
-                    f"{what}: found {quoted(repr(given))}, expected a text of {least} to {most} characters "
+                    f"{what}: found {shown(given)}, expected a text of {least} to {most} characters "
                     "that XML allows"
                 )
         if wait_for.split() != [wait_for]:
-            raise ValueError(f"wait_for: found {quoted(repr(wait_for))}, expected a class's name")
+            raise ValueError(f"wait_for: found {shown(wait_for)}, expected a class's name")
         memory, conversation = here.memory, here.conversation
         todos = memory.todos_of(conversation)
         taken = todos.taken(here.delivery)

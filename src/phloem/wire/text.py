@@ -10,7 +10,16 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["escaped", "first_bad_char", "is_xml_text", "line_column", "path_of", "printable", "quoted"]
+__all__ = [
+    "escaped",
+    "first_bad_char",
+    "is_xml_text",
+    "line_column",
+    "path_of",
+    "printable",
+    "quoted",
+    "shown",
+]
 
 QUOTE_MOST: Final = 60  # characters of input that an error repeats: enough to find it, too few to leak it
 WHITE: Final = " \t\r\n"  # what XML calls white space; str.strip() without arguments takes far more

@@ -25,6 +25,8 @@ def test_each_message_and_each_answer_has_a_line_and_the_table_ends_it(serve: An
         "console → echo  <Say><Text>hello</Text></Say>  … ms",
         "echo → console  <Say><Text>hello</Text></Say>  … ms",
     ]
+    listeners, _, sources = table.partition("\n\n")
+    assert (listeners.split()[0], sources.split()[0]) == ("listener", "source")
     rows = [line.split() for line in table.splitlines()]
     assert ["echo", "1", "0", "0", "0", "0"] in rows
     assert ["boom", "0", "0", "0", "0", "0"] in rows

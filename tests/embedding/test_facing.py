@@ -7,7 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio

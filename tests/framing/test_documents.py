@@ -167,6 +167,32 @@ def test_hostile_input_costs_no_squares(piece: bytes) -> None:
     assert seconds(1_600_000) < 8 * 6 * max(small, 0.005)  # squares would be 64 times
 
 
+@pytest.mark.parametrize(
+    "beginning",
+    [b'<message a="', b"<message><A b='", b"<message></", b"<!-- ", b"<message><!-- ", b"<message><![CDATA["],
+)
+def test_what_comes_in_many_chunks_is_looked_at_once(beginning: bytes) -> None:
+    def seconds(size: int) -> float:
+        splitter, began = DocumentSplitter(2_000_000), time.perf_counter()
+        list(splitter.feed(beginning))
+        for _ in range(size // 20):
+            list(splitter.feed(b"xxxxxxxxx xxxxxxxxx "))
+        return time.perf_counter() - began
+
+    small = min(seconds(50_000) for _ in range(3))
+    assert seconds(400_000) < 8 * 4 * max(small, 0.005)  # squares would be 64 times
+
+
+def test_end_tags_of_nothing_in_a_deep_document_cost_no_squares() -> None:
+    def seconds(size: int) -> float:
+        data, began = b"<message>" + b"<A>" * size + b"</B>" * size, time.perf_counter()
+        list(DocumentSplitter(2_000_000).feed(data))
+        return time.perf_counter() - began
+
+    small = min(seconds(2_000) for _ in range(3))
+    assert seconds(16_000) < 8 * 4 * max(small, 0.005)  # squares would be 64 times
+
+
 @given(st.binary(max_size=200), st.integers(1, 20))
 def test_nothing_can_make_it_fail(data: bytes, size: int) -> None:
     split(data, size, limit=50)

@@ -253,7 +253,7 @@ FAULTS = [
     (
         "after: decode, reject_if: {fn: app.hooks.bad, code: Bad Code}",
         "code: ",
-        "\"'Bad Code'\" as code",
+        "'Bad Code' as code",
         "1 to 64 of a-z, 0-9 and -, a letter first",
     ),
     (

@@ -7,8 +7,10 @@ from typing import Any, Final
 import pytest
 import trio
 
+from phloem.config import OrganismConfig
 from phloem.errors import MessageRejected, NoResponse
 from phloem.messages import Cause, ConversationState, HandlerMetadata, HandlerResponse, Huh, SystemError
+from phloem.organism import open_organism
 from phloem.pump.ready_made import drop_if, reject_if, tap
 from phloem.pump.telling import PumpEvent
 from support.listeners import BACK, Ask, Note, Reply, answer, drop, listener
@@ -275,3 +277,12 @@ async def test_one_dropped_and_one_failing_payload_end_as_failed() -> None:
         assert [huh.code for huh in outcome.rejections] == ["routing"]
         assert [letter.reason for letter in outcome.dead_letters] == ["dropped"]
         assert data(told(organism, PumpEvent.DEAD_LETTER), "reason") == [("dropped",)]
+
+
+async def test_the_log_has_no_gap_where_nobody_was_found_for_what_is_dropped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pipeline = DEFAULT.after("parse", drop_if(lambda document: True))
+    async with open_organism(OrganismConfig(listeners=[BACK]), pipeline=pipeline) as organism:
+        await organism.wait(await organism.inject("<Ask><Text>x</Text></Ask>"))
+    assert " from outside to ?: drop_if(" in caplog.text

@@ -217,6 +217,19 @@ def test_nothing_is_kept_of_a_source_that_has_nothing_waiting() -> None:
     assert (queue._several, queue._entered, queue._urgent, queue._others) == ({}, {}, {}, {})
 
 
+def test_nothing_is_kept_of_sources_that_come_and_go_while_others_always_wait() -> None:
+    queue = RunQueues[Item](depth_first=False)
+    for number in range(100):
+        flood(queue, Origin("one"), "1", 1)
+        flood(queue, Origin("two"), "2", 1)
+        flood(queue, Origin(f"guest {number}"), "g", 1)
+        for _ in range(3 if number else 1):
+            assert take(queue)
+    assert len(queue) == 2
+    assert len(queue._entered) <= 4
+    assert len(queue._others[None]) <= 4
+
+
 def test_messages_that_come_and_are_cut_while_a_line_has_no_room_leave_nothing_behind() -> None:
     queue = RunQueues[Item](depth_first=False)
     flood(queue, Origin("stays"), "s", 1, "busy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -70,10 +71,24 @@ async def test_a_name_is_open_once_whatever_its_case_and_free_again_after_its_bl
         assert issubclass(SenderRefused, ValueError)
 
 
-@pytest.mark.parametrize("name", ["", " ", "back", "BACK", "system", "system.todo", "x" * 129, "a\x00"])
-async def test_a_name_that_a_stranger_may_not_have_is_refused(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "''"),
+        (" ", "' '"),
+        ("back", "'back'"),
+        ("BACK", "'BACK'"),
+        ("system", "'system'"),
+        ("system.todo", "'system.todo'"),
+        ("x" * 129, "'xxx"),
+        ("a\x00", r"'a\x00'"),
+        (3, "3"),
+        (None, "None"),
+    ],
+)
+async def test_a_name_that_a_stranger_may_not_have_is_refused(name: Any, said: str) -> None:
     async with open_audited(BACK) as organism:
-        with pytest.raises(SenderRefused):
+        with pytest.raises(SenderRefused, match=re.escape(f"sender: found {said}")):
             async with organism.open_source(name):
                 pass
         assert organism.sources == {}

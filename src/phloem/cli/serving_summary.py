@@ -41,10 +41,12 @@ def serve_summary(end: ServeEnd, width: int | None) -> str:
 
 
 def _tables(end: ServeEnd, width: int) -> list[str]:
+    return [*_drawn(_listeners(end), width), "", *_drawn(_sources(end.sources), width)]
+
+
+def _drawn(table: Table, width: int) -> list[str]:
     out = io.StringIO()
-    console = Console(file=out, width=width, highlight=False, color_system=None)
-    console.print(_listeners(end))
-    console.print(_sources(end.sources))
+    Console(file=out, width=width, highlight=False, color_system=None).print(table)
     return [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
 
 

@@ -67,7 +67,6 @@ class Crossing:
         guest.holders += 1  # or it would be cancelled where on Trio it comes to an end of its own
         try:
             guest.spawn(self._run, name=f"phloem host's {name}")
-            guest.nudge()
         except RuntimeError:  # the run's last nursery is closed already
             self.outcome = outcome.Error(guest.why_over())
             self._end()
@@ -101,14 +100,15 @@ class Crossing:
 
     def _end(self) -> None:
         """Also called where the run has ended without it."""
-        if self._guest.crossings.pop(self, None) is None:
+        if self not in self._guest.crossings:
             return
         if self._guest.over.rung and self.outcome is None and not self._unwanted:
             self.outcome = outcome.Error(self._guest.why_over())
-        self._guest.let_go()
-        self.ended.ring()
+        self.ended.ring()  # first: Ctrl-C may come between these lines, and then it is told once more
         if self._when_ended is not None:
             self._when_ended()
+        del self._guest.crossings[self]
+        self._guest.let_go()
 
     def is_own(self, error: BaseException | None, *, cut: bool) -> bool:
         """True if it came to nothing but what the host's body brought in: its error, or its cancel."""
@@ -237,7 +237,7 @@ def raise_at_edge(error: BaseException) -> None:
                 raise error
             (leaf,) = members
         if leaf is error or leaf.__cause__ is not None:
-            raise leaf  # what it was raised from says more than the group, which says nothing but that it was one
+            raise leaf  # what it was raised from says more than a group that says it was one
         raise leaf from error
     finally:
         del error, leaf

@@ -135,9 +135,15 @@ class Guest:
 
     def _soon(self, tick: Callable[[], object]) -> None:
         self._next = tick
-        self.nudge()
+        self._nudge()
 
-    def nudge(self) -> None:
+    def _ask_again(self, tick: Callable[[], object]) -> None:
+        """For a tick that was cut short, if no other was asked for by then: else there would never be one."""
+        if self._next is None:
+            self._next = tick
+        self._nudge()
+
+    def _nudge(self) -> None:
         """Give the next tick its turn: Ctrl-C may have taken it. One turn too many does nothing."""
         if self._next is not None and not self.by_hand and not self.loop.is_closed():
             self.loop.call_soon(self._tick, context=self._context)
@@ -172,8 +178,7 @@ class Guest:
                 sys.set_asyncgen_hooks(*hosts)
         except BaseException:  # Ctrl-C beside Trio's scheduler; of one within it Trio ends the run
             if not self.over.rung:
-                self._next = self._next or tick  # or there would never be another
-                self.nudge()
+                self._ask_again(tick)
             raise
 
     # -- the end --------------------------------------------------------------------------------------
@@ -206,7 +211,7 @@ class Guest:
         if not self.ending:
             self.ending = True
             self._scope.cancel(reason=self._why)
-            self.nudge()
+            self._nudge()
 
     async def _keep(self) -> None:
         cancelled = await outwait(self.over, self._end)

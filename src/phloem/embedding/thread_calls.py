@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread, get_ident
+from threading import Event, Thread, get_ident
 from typing import Any, Final, TypeVar, cast, final
 
 import trio
@@ -29,6 +29,7 @@ __all__ = ["OrganismThread", "refuse_task"]
 
 # Seconds; a wait on Windows hears of Ctrl-C only once it is over. Elsewhere a signal ends it.
 WAKE: Final = 0.2 if os.name == "nt" else None
+AGAIN: Final = 0.2  # seconds; a thread that broke sets no event
 
 _Value = TypeVar("_Value")
 Opens = Callable[[], AbstractAsyncContextManager[_Value]]
@@ -205,6 +206,11 @@ class OrganismThread:
             if left is not LOST:  # else the organism has left it before
                 self._result(call, left)
 
+    def await_end_of(self, done: Event) -> None:
+        """Wait for what the thread does as it ends. Blocks; not if it has ended, or cannot be waited for."""
+        while self._reachable and not self.ended and not done.is_set():
+            done.wait(AGAIN)
+
     @contextmanager
     def _pended(self, call: _Call) -> Iterator[None]:
         """Whatever becomes of the thread meanwhile, the call is told."""
@@ -212,6 +218,8 @@ class OrganismThread:
         try:
             yield
         finally:
+            if not call.over and self._reachable:  # a second Ctrl-C has hit what the first was to do
+                self._soon(partial(self._cancel, call))
             del self._pending[call]
 
     def _wait(self, call: _Call, first: Callable[[], object], *, over: bool = True) -> Any:

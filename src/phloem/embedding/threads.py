@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
@@ -151,19 +152,23 @@ class OrganismInThread:
             since=since,
         )
         rest: deque[AgentEvent | Lagged | HistoryGap] = deque()
+        complete = threading.Event()
 
         @asynccontextmanager
         async def reading() -> AsyncIterator[EventStream]:
-            async with opened() as stream:
-                yield stream
-                while True:  # at the organism's end; the iterator outlives it
-                    try:
-                        rest.append(stream.receive_nowait())
-                    except (trio.WouldBlock, trio.EndOfChannel, StreamOverflowed):
-                        break
+            try:
+                async with opened() as stream:
+                    yield stream
+                    while True:  # at the organism's end; the iterator outlives it
+                        try:
+                            rest.append(stream.receive_nowait())
+                        except (trio.WouldBlock, trio.EndOfChannel, StreamOverflowed):
+                            break
+            finally:
+                complete.set()
 
         with self._thread.holding(reading, None) as stream:
-            yield EventsInThread(stream, rest, self._thread)
+            yield EventsInThread(stream, rest, complete, self._thread)
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -238,9 +243,13 @@ class EventsInThread:
     """Events, one after the other; from ``open_stream``. Several threads may read: each gets others."""
 
     def __init__(
-        self, stream: EventStream, rest: deque[AgentEvent | Lagged | HistoryGap], thread: OrganismThread
+        self,
+        stream: EventStream,
+        rest: deque[AgentEvent | Lagged | HistoryGap],
+        complete: threading.Event,
+        thread: OrganismThread,
     ) -> None:
-        self._stream, self._rest, self._thread = stream, rest, thread
+        self._stream, self._rest, self._complete, self._thread = stream, rest, complete, thread
 
     def __iter__(self) -> EventsInThread:
         return self
@@ -263,6 +272,7 @@ class EventsInThread:
                 raise
         else:
             return event
+        self._thread.await_end_of(self._complete)  # calls are refused before the rest has been put aside
         try:
             return self._rest.popleft()
         except IndexError:

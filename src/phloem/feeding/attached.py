@@ -158,7 +158,7 @@ class Attached:
             pass  # counted by the source, and told by the pump
         except OrganismClosed:
             return False
-        except Exception as error:  # no thread to be had for a long document, say: no reason to end them all
+        except Exception as error:  # noqa: BLE001 - told: no thread for a long document, say, ends no organism
             self._broke(error)
             return False
         self._unsent -= 1

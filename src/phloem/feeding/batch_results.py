@@ -143,7 +143,8 @@ class BatchResults:
         """The next result. Checkpoint. Cancelled means: none was taken.
 
         After the last one raises what the source raised, if it did, ContractError for what is no
-        message, or what else kept one from being sent; then trio.EndOfChannel, and trio.ClosedResourceError outside of the block.
+        message, or what else kept one from being sent; then trio.EndOfChannel, and
+        trio.ClosedResourceError outside of the block.
         """
         self._ask_for_the_next()
         self._busy = True

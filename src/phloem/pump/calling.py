@@ -35,11 +35,11 @@ def on_host(function: _Function) -> _Function:
     It is awaited there, and its cancellation crosses as well. Functions keep being what they are;
     what takes no attributes (a bound method) comes back as a ``functools.partial`` of itself.
     """
-    if isinstance(function, staticmethod | classmethod):  # a class gives out the function within
-        on_host(cast("Callable[..., Any]", function.__func__))
-        return function
+    marks: Any = function
+    if isinstance(marks, staticmethod | classmethod):
+        marks = marks.__func__  # a class gives out this alone
     try:
-        setattr(function, _ON_HOST, True)
+        setattr(marks, _ON_HOST, True)
     except (AttributeError, TypeError):
         marked = functools.partial(function)
         setattr(marked, _ON_HOST, True)

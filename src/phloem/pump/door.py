@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import fields
 from functools import partial
 from math import isnan
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 import trio
 
@@ -198,7 +198,7 @@ class Door:
 
     def check_sender(self, sender: str) -> None:
         """Raise SenderRefused for a name that a stranger may not speak under."""
-        lowered = sender.casefold()
+        lowered = sender.casefold() if isinstance(cast("object", sender), str) else ""
         wrong = (
             not lowered.strip()
             or len(sender) > MAX_NAME

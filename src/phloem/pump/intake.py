@@ -97,8 +97,8 @@ class Intake:
 
         That is a thread to be read in, or a user's step.
         """
-        lines = (self._seats, self._aside, *self.users_gates)
-        return origin.at_the_gate + sum(line.waiting(origin) for line in lines)
+        here = origin.at_the_gate + self._seats.waiting(origin) + self._aside.waiting(origin)
+        return here + sum(gate.waiting(origin) for gate in self.users_gates)
 
     def refuses(self, origin: Origin | None) -> bool:
         """True once nothing of that source is taken in any more."""
@@ -163,8 +163,10 @@ class Intake:
         """Take nobody in any more; who waits for a seat or a thread is told so."""
         if not self.closed:
             self.closed = True
-            for line in (self._seats, self._aside, self._gate, self._urgent_gate, *self.users_gates):
+            for line in (self._seats, self._aside):
                 line.close()
+            for gate in (self._gate, self._urgent_gate, *self.users_gates):
+                gate.close()
             self._thinned.set()
             self._shut.set()
 
@@ -175,8 +177,10 @@ class Intake:
     def close_source(self, origin: Origin) -> None:
         """Take nothing of that source in any more; who waits is told so, and the others go on."""
         origin.closed = True
-        for line in (self._seats, self._aside, self._gate, self._urgent_gate, *self.users_gates):
+        for line in (self._seats, self._aside):
             line.forget(origin)
+        for gate in (self._gate, self._urgent_gate, *self.users_gates):
+            gate.forget(origin)
         self._thinned.set()
 
     async def read(

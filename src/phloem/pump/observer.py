@@ -126,7 +126,7 @@ class LoggingObserver:
             "dead letter %s from %s to %s: %s",
             letter.message_id,
             letter.from_listener,
-            letter.to_listener,
+            letter.to_listener or "?",  # it died before anybody was found for it
             letter.cause.text,
         )
 

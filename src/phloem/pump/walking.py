@@ -272,7 +272,10 @@ class Walk:
         try:
             for gate in gates:
                 try:
-                    await (gate.enter(origin) if may_wait else _enter_now(gate, origin, name))
+                    if may_wait:
+                        await gate.enter(origin)
+                    else:
+                        _enter_now(gate, origin, name)
                 except trio.ClosedResourceError:
                     await closed(origin)
                 held.append(gate)
@@ -282,7 +285,7 @@ class Walk:
                 gate.leave()
 
 
-async def _enter_now(gate: FairGate, origin: Origin | None, name: str) -> None:
+def _enter_now(gate: FairGate, origin: Origin | None, name: str) -> None:
     try:
         gate.enter_nowait(origin)
     except trio.WouldBlock:

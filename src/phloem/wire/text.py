@@ -65,7 +65,7 @@ def quoted(text: str, most: int = QUOTE_MOST) -> str:
 
 
 def shown(value: object, most: int = QUOTE_MOST) -> str:
-    """The beginning of what a program gave, on one line: a text in quotes, anything else as Python writes it."""
+    """The beginning of what a program gave, on one line: a text in quotes, all else as Python writes it."""
     if isinstance(value, str):
         return quoted(value, most)
     text = _BAD.sub(_visible, " ".join(repr(value).split()))

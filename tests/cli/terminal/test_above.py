@@ -18,7 +18,6 @@ async def test_bytes_and_text_come_above_as_lines_in_the_order_they_were_written
     above.buffer.write(memoryview(b"\xb6o\n"))
     above.buffer.flush()
     print("three", file=above)
-    await trio.sleep(0)
     await trio.testing.wait_all_tasks_blocked()
     assert said == ["one", "töo", "three"]
 

@@ -10,14 +10,11 @@ import codecs
 import io
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, final
+from typing import Any, final
 
 import trio
 
 from .harmless import harmless
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 __all__ = ["Above"]
 
@@ -74,7 +71,7 @@ class Above(io.TextIOBase):
 
 @final
 class AboveBytes(io.RawIOBase):
-    """The ``buffer`` of an ``Above``: UTF-8 in pieces of any size; bytes that are none are shown as U+FFFD."""
+    """The ``buffer`` of an ``Above``: UTF-8 in pieces of any size; what is none is shown as U+FFFD."""
 
     def __init__(self, above: Above) -> None:
         self._above = above
@@ -84,8 +81,8 @@ class AboveBytes(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: ReadableBuffer, /) -> int:
-        """Never waits; from any thread."""
+    def write(self, data: Any, /) -> int:
+        """``data`` is anything like bytes. Never waits; from any thread."""
         given = bytes(data)
         with self._lock:
             self._above.write(self._decoder.decode(given))

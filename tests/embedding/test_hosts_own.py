@@ -86,7 +86,7 @@ async def test_a_leaf_that_has_a_cause_of_its_own_keeps_it() -> None:
         with pytest.raises(ValueError, match="leaf") as raised:
             await cross(guest, fails)
     finally:
-        await guest.leave()
+        await guest.leave()  # noqa: ASYNC102
     assert isinstance(raised.value.__cause__, KeyError)
 
 
@@ -111,7 +111,7 @@ def test_ctrl_c_in_a_waiting_host_cancels_what_it_waited_for(backend: str) -> No
                 waits.throw(KeyboardInterrupt())  # as the signal's handler raises it, in the task's own step
             await until(lambda: cut)
         finally:
-            await guest.leave()
+            await guest.leave()  # noqa: ASYNC102
 
     run(backend, main)
 

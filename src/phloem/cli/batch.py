@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, cast, final
@@ -19,7 +19,9 @@ from typing import Any, Final, Protocol, cast, final
 import trio
 
 from phloem.config import OrganismConfig, WireLimits
-from phloem.feeding.batches import NOT_SENT, BatchMessage, BatchResults, Messages, Unread
+from phloem.errors import InvalidMessage
+from phloem.feeding.batches import NOT_SENT, BatchMessage, BatchResult, BatchResults, Messages, Unread
+from phloem.framing.expectations import Expectation, differences, read_expectation
 from phloem.framing.fields import FieldTable
 from phloem.framing.lines import Piece, Unreadable
 from phloem.framing.requests import MessageId, Refused, RequestReader, Taker, within
@@ -36,6 +38,7 @@ from .writing import ResultWriter
 
 __all__ = ["SENDER", "Batch", "BatchEnd", "Running", "ledger_line", "run_batch", "tell_at_once"]
 
+_NOBODYS: Final = ("routing", "unheard")  # reasons of dead letters that the books count as undeliverable
 LINGER: Final = 0.02  # seconds a ready line may wait for company: a hop for each cost a third of a batch
 SENDER: Final = "outside"  # who a batch's messages come from; the front door's own default
 
@@ -62,6 +65,7 @@ class _Row:
     at_line: int  # where in the input it begins
     size: int  # bytes of the input that it is
     what: str = ""  # what its paths of lines and columns are counted in
+    expected: Expectation | None = None
     written: bool = False  # its line is the writer's
 
 
@@ -75,6 +79,9 @@ class BatchEnd:
     signals: Signals = field(default_factory=Signals)
     read_failure: OSError | None = None
     write_failure: OSError | None = None
+    expected: int = 0  # messages whose line says what is to come of them
+    unexpected: list[str] = field(default_factory=list[str])  # a paragraph for each of which else came
+    forgiven: int = 0  # dead letters that their line expected
     taken: int = 0  # messages of the input that have a line; those after it were not looked at
     all_read: bool = False
 
@@ -82,7 +89,9 @@ class BatchEnd:
         """The command's exit code. Output that nobody takes any more counts as not written."""
         if self.read_failure is not None or self.write_failure is not None:
             self.tally.codes.add(ExitCode.USAGE)
-        undelivered = self.report.undeliverable if self.report is not None else 0
+        undelivered = self.report.undeliverable - self.forgiven if self.report is not None else 0
+        if self.unexpected:
+            self.tally.codes.add(ExitCode.FAILED)
         return exit_code(
             self.tally,
             signals=self.signals.received,
@@ -95,8 +104,8 @@ class BatchEnd:
 class _Rows:
     """The source of the organism's batch: the input's messages, and what cannot be read in its place."""
 
-    def __init__(self, source: Source, reader: RequestReader, end: BatchEnd) -> None:
-        self._source, self._reader, self._end = source, reader, end
+    def __init__(self, source: Source, reader: RequestReader, end: BatchEnd, *, virtual: bool) -> None:
+        self._source, self._reader, self._end, self._virtual = source, reader, end, virtual
         self._pieces: Iterator[Piece | Unreadable] = iter(())
         self._receiving = trio.CancelScope()
         self._stopped = False
@@ -138,6 +147,13 @@ class _Rows:
         is_xml = self._source.is_xml
         request = self._reader.read_envelope(piece) if is_xml else self._reader.read_line(piece)
         row = _Row(request.id, piece.line, len(piece.content))
+        if request.expect is not None:
+            self._end.expected += 1
+            try:
+                row.expected = read_expectation(request.expect, virtual=self._virtual)
+            except InvalidMessage as invalid:
+                request = Refused(request.id, invalid.faults, "")
+                self._end.expected -= 1
         if isinstance(request, Refused):
             return BatchMessage(refused_outcome(request), id=row)
         if request.payload is not None:
@@ -159,8 +175,9 @@ class Batch:
         ordered: bool,
         grace: float,
         tell: Callable[[str], None],
+        virtual: bool = False,
     ) -> None:
-        self.source = source
+        self.source, self._virtual = source, virtual
         self.end = BatchEnd()
         self._writer = writer
         self._window, self._ordered = window, ordered
@@ -174,8 +191,7 @@ class Batch:
 
     async def run(self, organism: Running, limits: WireLimits, watch: Callable[[Batch], Any] | None) -> None:
         """Until every message read has its line, or writing fails. Call once, in an open organism."""
-        reader = RequestReader(organism.listeners.values(), self._table, sender=SENDER, limits=limits)
-        rows = _Rows(self.source, reader, self.end)
+        rows = self._rows(organism, limits)
         with watched_signals() as self.end.signals:
             self.end.signals.at_once = lambda: self._stop_at_once(organism)
             async with trio.open_nursery() as helpers:
@@ -194,6 +210,34 @@ class Batch:
             self.end.taken = self._results.taken
             await organism.shutdown(self._grace if self.end.write_failure is None else 0)
             self.end.report = organism.report
+
+    async def gather(self, organism: Running, limits: WireLimits) -> list[BatchResult]:
+        """The results alone, for a run in which no signal and no file is real. ``write_all`` writes them."""
+        batch = organism.open_batch(
+            self._rows(organism, limits), ordered=self._ordered, max_in_flight=self._window, sender=SENDER
+        )
+        async with batch as results:
+            found = [result async for result in results]
+        self.end.taken = results.taken
+        await organism.shutdown(self._grace)
+        self.end.report = organism.report
+        return found
+
+    async def write_all(self, results: Sequence[BatchResult]) -> None:
+        """The lines of what ``gather`` gave. A file that takes no more is in ``end.write_failure``."""
+        try:
+            for result in results:
+                self._put(result)
+                if self._writer.held >= self._enough:
+                    await self._writer.write()
+            await self._writer.write()
+        except OSError as error:
+            self.end.write_failure = error
+
+    def _rows(self, organism: Running, limits: WireLimits) -> _Rows:
+        listeners = organism.listeners.values()
+        reader = RequestReader(listeners, self._table, sender=SENDER, limits=limits, expects=True)
+        return _Rows(self.source, reader, self.end, virtual=self._virtual)
 
     def so_far(self) -> tuple[Mapping[ConversationState, int], int]:
         """How many messages have ended in which way, and the bytes of the input that they are."""
@@ -224,13 +268,31 @@ class Batch:
                 result = await results.receive()
         except trio.EndOfChannel:
             return False
+        self._put(result)
+        return True
+
+    def _put(self, result: BatchResult) -> None:
         row, outcome = cast("_Row", result.id), result.outcome
-        self.end.tally.add(outcome)
+        if row.expected is None:
+            self.end.tally.add(outcome)
+        else:
+            self._judge(row, row.expected, outcome, result.seconds)
         self._read_bytes += row.size
         letters = self._lines.dead_letters(row.id, outcome) if outcome.dead_letters else b""
         self._writer.put(row, self._line(row, outcome, result.seconds), letters)
         row.written = True
-        return True
+
+    def _judge(self, row: _Row, expected: Expectation, outcome: Outcome, seconds: float | None) -> None:
+        """What was expected to go wrong is no failure, and what was not is one, whatever it is."""
+        fields = [self._table.write(payload) for payload in outcome.payloads]
+        ms = None if seconds is None else round(seconds * 1000, 3)
+        different = differences(expected, outcome, fields, ms)
+        self.end.tally.add_expected(outcome)
+        self.end.forgiven += sum(letter.reason in _NOBODYS for letter in outcome.dead_letters)
+        if different:
+            where = f"line {row.at_line}" if row.id == row.at_line else f"line {row.at_line}, id {row.id!r}"
+            told = "".join(f"\n  {each}" for each in different)
+            self.end.unexpected.append(f"{where}: not as expected{told}")
 
     def _line(self, row: _Row, outcome: Outcome, seconds: float | None) -> bytes:
         if row.what and outcome.rejections:

@@ -74,6 +74,10 @@ class Tally:
             self.refused += len(outcome.rejections)
         self.codes.add(code_of_outcome(outcome))
 
+    def add_expected(self, outcome: Outcome) -> None:
+        """Count the end of a message that says what it expects: how it ended makes no exit code."""
+        self.states[outcome.state] = self.states.get(outcome.state, 0) + 1
+
 
 def code_of_outcome(outcome: Outcome) -> ExitCode:
     """What one outcome alone would make the command end with, dead letters aside."""

@@ -24,6 +24,7 @@ __all__ = ["drawn_progress", "summary", "tell_over_bar", "wanted"]
 
 _EVERY: Final = 0.1  # seconds between two drawings: smooth enough, and no load
 _ABANDONED: Final = 10  # abandoned messages named one by one
+_DIFFERENT: Final = 50  # messages that came to something else than expected; all are counted
 
 
 class drawn_progress:  # noqa: N801 - called like the function it stands for
@@ -75,6 +76,12 @@ def summary(end: BatchEnd, seconds: float) -> Iterator[str]:
             yield f"  still at work: {counted(count, 'thread')} of {name}"
     if not end.all_read:
         yield f"the input after message {end.taken:,} was not taken"
+    if end.expected:
+        yield from end.unexpected[:_DIFFERENT]
+        if len(end.unexpected) > _DIFFERENT:
+            yield f"and {len(end.unexpected) - _DIFFERENT:,} more"
+        met = end.expected - len(end.unexpected)
+        yield f"{met:,} of {counted(end.expected, 'message')} as expected, {len(end.unexpected):,} not"
 
 
 def _counts(states: Mapping[ConversationState, int]) -> str:

@@ -28,7 +28,8 @@ __all__ = ["command"]
 REORDER_WINDOW: Final = 1_000  # messages read ahead of the slowest: as many as have seats by default
 _STDIN: Final = ("-", "/dev/stdin")  # opened by that name, handlers could still read it
 _STDOUT: Final = ("-", "/dev/stdout")
-_OF_A_BATCH: Final = ("out", "dead_letters", "unordered", "reorder_window")
+SEED: Final = 0  # of a virtual clock without one: the same each time, as a script is
+_OF_A_BATCH: Final = ("out", "dead_letters", "unordered", "reorder_window", "virtual", "seed")
 
 
 @click.command("run", short_help="Run a batch of messages, or serve sources.")
@@ -53,6 +54,15 @@ _OF_A_BATCH: Final = ("out", "dead_letters", "unordered", "reorder_window")
     metavar="SECONDS",
     help="Drain for this long after a signal  [default: shutdown_grace of FILE]",
 )
+@click.option(
+    "--virtual", is_flag=True, help="Run on a virtual clock: hours of waiting end at once, as in a script."
+)
+@click.option(
+    "--seed",
+    type=Whole(min=0),
+    metavar="N",
+    help="The same on a virtual clock: ids, chance and order are N's, and so is every byte written.",
+)
 @click.option("--allow-dead-letters", is_flag=True, help="Dead letters do not make the exit code 5.")
 @common_options
 @pass_settings
@@ -65,6 +75,8 @@ def command(
     unordered: bool,
     reorder_window: int,
     grace: float | None,
+    virtual: bool,
+    seed: int | None,
     allow_dead_letters: bool,
 ) -> int:
     """Run the organism in FILE over a batch of messages, or, without one, serve its sources.
@@ -75,6 +87,9 @@ def command(
       {"to": "greeter", "type": "Greeting", "payload": {"name": "Ada"}}
       {"to": "greeter", "xml": "<Greeting><Name>Ada</Name></Greeting>"}
     or XML: <message> envelopes, alone, one after the other, or within <messages>.
+
+    A line may say what it expects ("expect": {"state": "completed", "payloads": [{"text": "HI"}],
+    "within_ms": 100}): what differs is told, and the exit code is 1.
 
     A line that cannot be read is a result of state "rejected". The first Ctrl-C or SIGTERM
     takes no more input and drains, the second stops at once; both write what is known of
@@ -89,7 +104,9 @@ def command(
         return _serve(settings, file, grace, allow_dead_letters)
     if out in _STDOUT and dead_letters in _STDOUT:
         raise click.UsageError("--dead-letters - needs --out FILE: both on stdout would mix")
-    end = _run_batch(settings, file, batch, out, dead_letters, not unordered, reorder_window, grace)
+    if virtual and seed is None:
+        seed = SEED
+    end = _run_batch(settings, file, batch, out, dead_letters, not unordered, reorder_window, grace, seed)
     return end.exit_code(allow_dead_letters=allow_dead_letters)
 
 
@@ -102,7 +119,9 @@ def _run_batch(
     ordered: bool,
     window: int,
     grace: float | None,
+    seed: int | None,
 ) -> BatchEnd:
+    """``seed``: on a virtual clock, under the simulation; None: on the real one."""
     import trio
 
     from phloem.loading import importable, load_config, unbuilt
@@ -152,7 +171,13 @@ def _run_batch(
                 tell=tell_now,
             )
 
-        end = trio.run(program)
+        if seed is None:
+            end = trio.run(program)
+        else:
+            from .scripted import run_scripted
+
+            source = StreamSource(incoming)
+            end = run_scripted(config, source, writer, seed=seed, window=window, ordered=ordered, grace=grace)
     for line in summary(end, time.perf_counter() - started):
         settings.note(line)
     if end.read_failure is not None:

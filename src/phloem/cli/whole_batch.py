@@ -42,7 +42,7 @@ def read_batch(descriptor: int, config: OrganismConfig) -> WholeBatch:
     Not async: it runs Trio itself.
     """
     listeners = running_listeners(config, [BOOT_LISTENER], SERVICE_LISTENERS)
-    reader = RequestReader(listeners, FieldTable(), sender=SENDER, limits=config.wire)
+    reader = RequestReader(listeners, FieldTable(), sender=SENDER, limits=config.wire, expects=True)
     source = StreamSource(descriptor)
     requests, unreadable = list[Request](), list[str]()
     for piece in trio.run(_pieces, source):

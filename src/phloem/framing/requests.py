@@ -72,6 +72,7 @@ class Request:
     to: str | None = None
     payload: Any = None
     xml: bytes = b""
+    expect: object = None  # what its line expects, as it stands there
 
 
 @final
@@ -82,6 +83,7 @@ class Refused:
     id: MessageId
     faults: tuple[Fault, ...]
     original: str
+    expect: object = None
 
 
 class _Repeated(ValueError):
@@ -90,7 +92,10 @@ class _Repeated(ValueError):
 
 @final
 class RequestReader:
-    """Knows what the listeners take. One per run. ``to``: whom fields are for that name nobody."""
+    """Knows what the listeners take. One per run. ``to``: whom fields are for that name nobody.
+
+    ``expects``: a line may say what it expects.
+    """
 
     def __init__(
         self,
@@ -100,8 +105,10 @@ class RequestReader:
         sender: str,
         limits: WireLimits,
         to: str | None = None,
+        expects: bool = False,
     ) -> None:
         self._table, self._to = table, to
+        self._keys = (*_KEYS, "expect") if expects else _KEYS
         self._sender = sender
         self._parser = Parser(limits)
         self._takes: dict[str, dict[str, type]] = {}  # names and tags without case, as routing compares them
@@ -130,7 +137,7 @@ class RequestReader:
         except InvalidMessage as error:
             return Refused(name, error.faults, _original(piece))
         try:
-            faults = [_unknown_key(key) for key in line if key not in _KEYS]
+            faults = [_unknown_key(key, self._keys) for key in line if key not in self._keys]
             given = line.get("id")
             if (type(given) is str and len(given) <= _LONGEST_ID) or type(given) is int:
                 name = given
@@ -150,9 +157,10 @@ class RequestReader:
             ]
             if faults:
                 raise InvalidMessage(faults)
-            return self._request(name, line)
+            request = self._request(name, line)
+            return replace(request, expect=line["expect"]) if "expect" in line else request
         except InvalidMessage as error:
-            return Refused(name, error.faults, _original(piece))
+            return Refused(name, error.faults, _original(piece), line.get("expect"))
 
     def _request(self, name: MessageId, line: Mapping[str, Any]) -> Request:
         to, xml = line.get("to"), line.get("xml")
@@ -279,8 +287,8 @@ def _no_constant(text: str) -> object:
     raise ValueError(f"{text} is no JSON")
 
 
-def _unknown_key(key: str) -> Fault:
-    return Fault(HuhCode.UNEXPECTED_ELEMENT, key[:60], f"a key {shown(key)}", ", ".join(_KEYS))
+def _unknown_key(key: str, known: Iterable[str]) -> Fault:
+    return Fault(HuhCode.UNEXPECTED_ELEMENT, key[:60], f"a key {shown(key)}", ", ".join(known))
 
 
 def _original(piece: Piece) -> str:

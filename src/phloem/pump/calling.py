@@ -36,7 +36,7 @@ def on_host(function: _Function) -> _Function:
     what takes no attributes (a bound method) comes back as a ``functools.partial`` of itself.
     """
     marks: Any = function
-    if isinstance(marks, staticmethod | classmethod):
+    if type(function) in (staticmethod, classmethod):
         marks = marks.__func__  # a class gives out this alone
     try:
         setattr(marks, _ON_HOST, True)

@@ -14,12 +14,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 import trio
 
 from phloem.config import DEFAULT_BUDGETS, Budgets, ListenerConfig, OrganismConfig
-from phloem.errors import OutcomeForgotten
+from phloem.errors import ConfigurationError, ConfigurationFault, OutcomeForgotten
 from phloem.events import EventBus, open_event_bus
 from phloem.feeding.attached import Attached, attach
 from phloem.feeding.batches import BatchResults, Messages, open_batch
@@ -318,6 +318,9 @@ async def open_organism(
     ``organism.report`` says what. Raises ConfigurationError with all faults.
     Checkpoint.
     """
+    if pipeline is not None and not isinstance(cast("object", pipeline), Pipeline):
+        found_type = f"a {type(pipeline).__name__}"
+        raise ConfigurationError([ConfigurationFault("pipeline", found_type, "a Pipeline")])
     with _folder_of(config):
         if isinstance(config, OrganismConfig):
             found = resolve(dataclasses.replace(config, listeners=(*config.listeners, *listeners)))

@@ -76,7 +76,7 @@ async def test_what_is_no_message_is_counted_and_told_and_reading_goes_on(
         (None, "feed", "not-json"),
         (None, "feed", "type"),
     ]
-    assert events[1].data["path"] == "payload.text"
+    assert events[1].data["path"] == "line 2, payload.text"
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
     assert "no message in the stream of feed (not-json): line 1" in caplog.text
 

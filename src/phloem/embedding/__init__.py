@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
-from typing import final
+from typing import NoReturn, final
 
 import trio
 
@@ -92,6 +92,12 @@ class _Opening:
 
             self._block = Embedded(self._opens, self._host)
         return await self._block.__aenter__()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"found an organism that has not been opened, asked for {name!r}; expected async with "
+            "open_organism(…) as organism"
+        )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -8,6 +8,7 @@ the organism. What a message is, ``framing`` decides. ``Organism.attach`` calls 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final, final
 
 import trio
@@ -18,7 +19,7 @@ from phloem.framing.framed import Framed
 from phloem.framing.lines import Piece, Unreadable
 from phloem.framing.requests import Refused
 from phloem.guarding import Raised, attempted, guarded, said
-from phloem.messages import folded
+from phloem.messages import Fault, folded
 from phloem.pump.dispatch import callers_context
 from phloem.pump.door import Door
 from phloem.pump.pump import Pump
@@ -146,7 +147,7 @@ class Attached:
         if isinstance(request, Refused):
             self._unread += 1
             self._unsent -= 1
-            self._pump.observer.unread(self.name, folded(request.faults))
+            self._pump.observer.unread(self.name, _placed(folded(request.faults), piece.line))
             await trio.lowlevel.checkpoint()  # a chunk may be full of such
             return True
         try:
@@ -185,3 +186,8 @@ def attach(
     attached = Attached(door, pump, sender, reader_of(stream), framed, priority=priority)
     attached.start()
     return attached
+
+
+def _placed(fault: Fault, line: int) -> Fault:
+    """The same, and on which line of the stream."""
+    return fault if fault.path.startswith("line ") else replace(fault, path=f"line {line}, {fault.path}")

@@ -38,6 +38,11 @@ class _Overran:
     """The verdict on a handler that was cancelled at its deadline."""
 
 
+FOREIGN: Final = "unrecognized yield message"  # how Trio puts it
+HOSTS: Final = (
+    "it awaits what belongs to another event loop (asyncio's, mostly); a handler that needs its program's "
+    "loop is marked with @on_host, or runs_on: host"
+)
 OVERRAN: Final = _Overran()
 
 
@@ -126,4 +131,6 @@ def why(verdict: Raised | _Overran, delivery: Delivery, timeout: float) -> tuple
         return str(verdict.error), type(verdict.error.__cause__).__name__
     name = type(verdict.error).__name__
     text = " ".join(said(verdict.error).split())[:500]
+    if FOREIGN in text:
+        return f"{key} raised {name}: {HOSTS}", name
     return f"{key} raised {name}: {text}" if text else f"{key} raised {name}", name

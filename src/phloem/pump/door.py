@@ -20,6 +20,7 @@ from phloem.contract import encode, to_element
 from phloem.errors import (
     ConfigurationError,
     ConfigurationFault,
+    ContractError,
     ConversationFailed,
     InternalError,
     MessageRejected,
@@ -179,6 +180,8 @@ class Door:
 
     def document(self, xml: bytes | str, sender: str, origin: Origin | None = None) -> Examine:
         """Steps 2 to 7 for a stranger's bytes."""
+        if not isinstance(cast("object", xml), bytes | str):
+            raise ContractError(f"found a {type(xml).__name__}, expected XML as str or bytes")
         return Examine(self._pump, sender, xml, None, None, self.inside, origin)
 
     async def outcome(self, turn: Turn) -> Outcome:

@@ -49,6 +49,7 @@ from .ready_made import (
     rate,
     reject_if,
     sample,
+    takes,
     tap,
     transform,
 )
@@ -180,6 +181,10 @@ class Pipeline:
             raise _fault(f"replace({at!r})", _shown(function), f"a function that does its work: {types}")
         if at == "dispatch" and not inspect.iscoroutinefunction(function):
             raise _fault(f"replace({at!r})", _shown(function), "async def fn(message, call)")
+        count = 2 if at == "dispatch" else 1
+        if not takes(function, count):
+            arguments = "two arguments, the message and call" if count == 2 else "one argument, the item"
+            raise _fault(f"replace({at!r})", _shown(function), f"a function of {arguments}")
         kept = tuple(each for each in self.replaced if each[0] != at)
         return replace(self, replaced=(*kept, (at, function)), removed=self.removed - {at})
 
@@ -265,6 +270,8 @@ class Pipeline:
 
     def _free_name(self, name: str, step: Step) -> str:
         taken = {*_NAMES, *(each.name for each in self.placed)}
+        if not isinstance(cast("object", name), str):
+            raise _fault("name", _shown(name), "a text")
         if name:
             if name in taken:
                 raise _fault("name", quoted(name), "a name that no other step has")

@@ -7,6 +7,7 @@ puts it in its place, ``flow`` and ``gates`` carry it out.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable
@@ -43,6 +44,7 @@ __all__ = [
     "rate",
     "reject_if",
     "sample",
+    "takes",
     "tap",
     "transform",
 ]
@@ -277,6 +279,17 @@ def name_of(step: Step | None) -> str:
     return f"{step.kind}({function_name(step.fn)})"
 
 
+def takes(fn: Callable[..., Any], count: int) -> bool:
+    """Whether a function may be called with so many arguments; true where nothing tells."""
+    try:
+        inspect.signature(fn).bind(*range(count))
+    except ValueError:  # one of C's without a signature
+        return True
+    except TypeError:
+        return False
+    return True
+
+
 def function_name(fn: object) -> str:
     """A function as people know it."""
     name = getattr(fn, "__qualname__", None) or getattr(getattr(fn, "func", None), "__qualname__", None)
@@ -286,6 +299,8 @@ def function_name(fn: object) -> str:
 def _function(what: str, fn: Callable[[Any], Any], name: str = "fn") -> Callable[[Any], Any]:
     if not callable(cast("object", fn)):
         raise _fault(f"{what}: {name}", fn, "a function of one argument")
+    if not takes(fn, 1):
+        raise _fault(f"{what}: {name}", fn, "a function of one argument, the item")
     return fn
 
 

@@ -18,7 +18,7 @@ USAGE_FAULTS = [
     ("run organism.yaml --batch in --out ./organism.yaml", "is the same file as FILE organism.yaml"),
     ("run organism.yaml --batch in --dead-letters in", "phloem: --dead-letters in is the same file"),
     ("run organism.yaml --batch in --dead-letters -", "phloem: --dead-letters - needs --out"),
-    ("run organism.yaml", "phloem: Missing option '--batch'."),
+    ("run organism.yaml", "phloem: organism.yaml declares no sources, so nothing would come in"),
     ("run missing.yaml --batch in", "phloem: missing.yaml: found no such file"),
     ("run organism.yaml --batch in --reorder-window 0", "phloem: Invalid value"),
     (

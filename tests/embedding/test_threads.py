@@ -200,10 +200,11 @@ def test_a_conversation_keeps_its_turns_together(organism: OrganismInThread) -> 
 
 
 def test_a_conversation_left_by_an_error_is_cut(organism: OrganismInThread) -> None:
+    receipts = list[Receipt]()
     with pytest.raises(KeyError), organism.open_conversation() as conversation:  # noqa: PT012
-        receipt = conversation.send(Ask("x"), to="hang")
+        receipts.append(conversation.send(Ask("x"), to="hang"))
         raise KeyError
-    assert organism.wait(receipt, timeout=LONGEST).state is ConversationState.CANCELLED
+    assert organism.wait(receipts[0], timeout=LONGEST).state is ConversationState.CANCELLED
     assert organism.ask(Ask("y"), to="back") == Reply("y")
 
 

@@ -80,10 +80,12 @@ def test_who_asks_as_it_is_left_is_told_how_it_ended() -> None:
 
 
 def test_who_asks_as_it_is_cut_is_told_that_it_has_stopped() -> None:
+    asking = list[tuple[threading.Thread, list[Any]]]()
     with pytest.raises(KeyError), open_organism_in_thread(config_of()) as organism:  # noqa: PT012
-        thread, ended = in_thread(lambda: organism.ask(Ask("x"), to="hang"))
+        asking.append(in_thread(lambda: organism.ask(Ask("x"), to="hang")))
         until(lambda: organism.report.in_flight)
         raise KeyError
+    ((thread, ended),) = asking
     thread.join(LONGEST)
     assert isinstance(ended[0], OrganismClosed | ConversationFailed)
 

@@ -46,7 +46,7 @@ def marked() -> list[Any]:
     return [
         function,
         functools.partial(function),
-        functools.wraps(function)(lambda *args: function(*args)),
+        functools.wraps(function)(lambda payload, metadata: function(payload, metadata)),
         Marked().method,
         on_host(Awaited().method),
         on_host(Awaited()),

@@ -30,7 +30,8 @@ def config_of(*more: ListenerConfig, **limits: Any) -> OrganismConfig:
         listener("hang", Ask, hang),
         listener("whose", Ask, tell_whose, responds_with=Reply),
     )
-    return OrganismConfig("aside", (*listeners, *more), **{"shutdown_grace": 5.0, **limits})
+    limits.setdefault("shutdown_grace", 5.0)
+    return OrganismConfig("aside", (*listeners, *more), **limits)
 
 
 def threads_of(name: str) -> list[threading.Thread]:

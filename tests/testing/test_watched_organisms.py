@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ import trio
 
 from phloem.config import ListenerConfig, OrganismConfig
 from phloem.errors import ConfigurationError, ScheduleFailure
-from phloem.messages import Ending
+from phloem.messages import Ending, HandlerMetadata
 from phloem.organism import Organism
 from phloem.pump.observer import LoggingObserver, Observer
 from phloem.testing.invariants import Violation, check_pump, observing, open_watched_organism
@@ -45,10 +45,11 @@ def test_what_the_block_raises_arrives_as_it_was_raised() -> None:
 
 
 async def test_a_configuration_with_faults_is_told_as_ever() -> None:
+    def generator(payload: Ask, metadata: HandlerMetadata) -> Iterator[None]:
+        yield
+
     with pytest.raises(ConfigurationError, match="a generator"):
-        async with open_watched_organism(
-            OrganismConfig("x", [ListenerConfig("bad", Ask, lambda a, b: (yield))])
-        ):
+        async with open_watched_organism(OrganismConfig("x", [ListenerConfig("bad", Ask, generator)])):
             raise AssertionError("it opened")
 
 

@@ -63,9 +63,10 @@ class StepFailed(Exception):
 def quiet() -> Iterator[None]:
     """Thousands of organisms in which everything goes wrong have nothing to tell."""
     log = logging.getLogger("phloem")
-    before, log.level = log.level, logging.CRITICAL
+    before = log.level
+    log.setLevel(logging.CRITICAL)
     yield
-    log.level = before
+    log.setLevel(before)
 
 
 def document(to: str, text: str = "x") -> bytes:

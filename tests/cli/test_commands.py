@@ -163,9 +163,9 @@ def test_check_shows_edits_sources_services_and_what_leaves(phloem: Any) -> None
     (phloem.folder / "organism.yaml").write_text(
         """
         pipeline:
-          - {after: repair, tap: handlers.echo, name: seen}
+          - {after: repair, tap: handlers.tell, name: seen}
           - {before: dispatch, rate: {per_second: 0.5, burst: 5}}
-          - {before: route, branch: {predicate: handlers.echo, to: a}}
+          - {before: route, branch: {predicate: handlers.tell, to: a}}
           - {without: seen}
         sources:
           - {name: feed, command: [tail, -f, x.xml], priority: true}
@@ -180,9 +180,9 @@ def test_check_shows_edits_sources_services_and_what_leaves(phloem: Any) -> None
     assert "a (egress)" in out
     assert "b (service)" in out
     told = values(out)
-    assert told["after repair"] == "tap handlers.echo as seen"
+    assert told["after repair"] == "tap handlers.tell as seen"
     assert told["before dispatch"] == "rate per_second: 0.5, burst: 5"
-    assert told["before route"] == "branch predicate: handlers.echo, to: a"
+    assert told["before route"] == "branch predicate: handlers.tell, to: a"
     assert "\n  without seen " in out
     assert told["feed"] == "xml of tail -f x.xml, first"
     assert told["console"] == "lines of stdin, for a"
@@ -190,11 +190,11 @@ def test_check_shows_edits_sources_services_and_what_leaves(phloem: Any) -> None
 
 def test_check_tells_a_step_that_does_not_fit_where_it_stands(phloem: Any) -> None:
     listener = "listeners: [{name: a, payload_class: handlers.Say, handler: handlers.echo}]\n"
-    edit = "pipeline:\n  - {after: parse, transform: handlers.echo}\n"
+    edit = "pipeline:\n  - {after: parse, transform: handlers.tell}\n"
     (phloem.folder / "organism.yaml").write_text(edit + listener)
     done = phloem("check", "organism.yaml")
     assert done.code == 2
-    assert "organism.yaml:2:5: found transform(echo), which takes Message, expected" in done.err
+    assert "organism.yaml:2:5: found transform(tell), which takes Message, expected" in done.err
 
 
 def test_check_marks_unknown_peers_and_tells_an_agent_s_own_usage(phloem: Any) -> None:

@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -106,6 +105,8 @@ def _yaml_text(text: str) -> str:
 
 def _write(folder: Path, contents: Mapping[str, bytes], *, force: bool) -> None:
     """All files or none: each is written beside its place first. Raises OSError, which names the file."""
+    import secrets  # brings OpenSSL: not for --help, which loads this file for its one line
+
     mark = secrets.token_hex(4)  # nobody's file is called so, not even a draft that was left by a crash
     with ExitStack() as undo:
         for place in reversed([folder, *folder.parents]):

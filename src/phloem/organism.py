@@ -306,17 +306,9 @@ async def open_organism(
     host: Host | None = None,
     pipeline: Pipeline | None = None,
 ) -> AsyncIterator[Organism]:
-    """A running organism, from a configuration or the path of an organism.yaml.
+    """A running organism on Trio: what ``phloem.open_organism`` opens on every side, and says the rest of.
 
-    ``listeners`` come in addition to the configured ones. ``clock`` is read for timestamps;
-    deadlines are on Trio's own (a ``trio.testing.MockClock`` moves them). What an ``observer``
-    raises ends the organism. ``faults`` let handlers, subscribers and threads fail on purpose.
-    ``host`` is the event loop around, for handlers that run there. ``pipeline`` takes the place of the
-    one that a file or configuration declares.
-    Left normally it drains for ``shutdown_grace`` seconds, and its bus delivers what is pending
-    for ``events.grace`` more; left by an error or cancelled it drops what is in flight, and
-    ``organism.report`` says what. Raises ConfigurationError with all faults.
-    Checkpoint.
+    Raises ConfigurationError with all faults. Checkpoint.
     """
     if pipeline is not None and not isinstance(cast("object", pipeline), Pipeline):
         found_type = f"a {type(pipeline).__name__}"

@@ -13,30 +13,9 @@ import trio
 
 from phloem import InternalError, ListenerConfig, Organism, OrganismClosed, OrganismConfig, open_organism
 from phloem.embedding.crossing import Block
-from phloem.embedding.guests import Guest, join_guest
+from support.crossings import guest_here, this_task, turns
 from support.embedded import in_loops, opened, until
 from support.listeners import BACK, Ask, Reply, listener
-
-
-@asynccontextmanager
-async def guest_here() -> AsyncIterator[Guest]:
-    guest = await join_guest()
-    try:
-        yield guest
-    finally:
-        await guest.leave()  # noqa: ASYNC102
-
-
-def this_task() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    assert task is not None
-    return task
-
-
-async def turns(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
 
 # -- blocks --------------------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ class Face:
         made = self._methods[name] = wraps(value)(partial(crosses, self._guest, value))
         return made
 
-    @property  # type: ignore[misc]
+    @property  # type: ignore[misc] # as a class says it, and nothing else can
     def __class__(self) -> type[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """For ``isinstance``: a program asks for an Organism on every loop alike."""
         own: object = self._own

@@ -121,7 +121,8 @@ class Message:
     attempt: int = 0
     notes: dict[str, Any] = field(default_factory=_notes, compare=False)
     expires: float = field(default=math.inf, compare=False)
-    passed: Passed = field(default=None, repr=False, compare=False)  # type: ignore[assignment] # the pump's own
+    # The pump's own, given to each: the defaults are there only because fields before them have some.
+    passed: Passed = field(default=None, repr=False, compare=False)  # type: ignore[assignment]
     decode: Callable[[Any, str], Any] = field(default=None, repr=False, compare=False)  # type: ignore[assignment]
     _payload: Any = field(default=_UNREAD, init=False, repr=False, compare=False)
 

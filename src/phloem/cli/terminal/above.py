@@ -32,7 +32,7 @@ class Above(io.TextIOBase):
         self.buffer = AboveBytes(self)  # an egress handler, say, writes bytes to stdout
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]
+    def encoding(self) -> str:  # type: ignore[override] # typeshed has an attribute
         return "utf-8"
 
     def isatty(self) -> bool:

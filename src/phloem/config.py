@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final, final
 
@@ -21,12 +21,14 @@ __all__ = [
     "ListenerConfig",
     "MemoryLimits",
     "OnFull",
+    "OnShort",
     "OrganismConfig",
     "RunsOn",
     "SourceConfig",
     "StepConfig",
     "ThreadScheduling",
     "Usage",
+    "Wait",
     "WireLimits",
 ]
 
@@ -54,6 +56,20 @@ class OnFull(StrEnum):
 
     FORGET_OLDEST = "forget_oldest"
     REFUSE = "refuse"
+
+
+class OnShort(StrEnum):
+    """What a call of a model meets whose tokens or cost do not fit what is left."""
+
+    REFUSE = "refuse"
+    SHRINK = "shrink"
+
+
+class Wait(StrEnum):
+    """When an agent hears the answers to what it sent: each as it comes, or all once the last is there."""
+
+    EACH = "each"
+    ALL = "all"
 
 
 class Usage(StrEnum):
@@ -94,9 +110,27 @@ MAX_ATTEMPTS: Final = 3  # a sender that is wrong three times in a row is not go
 BUDGET_MESSAGES: Final = 10_000  # deliveries in one conversation; honest ones use hundreds
 BUDGET_HOPS: Final = 1_000  # causal path; three nested tool calls use nine
 BUDGET_DEPTH: Final = 256  # live thread tree; a delegation this deep is recursion
+REPEATS: Final = 3  # messages in a row between two agents without a new word; thanks, and thanks for those
+BUDGET_WARNING: Final = 0.8  # of a budget is spent: time to act, and late enough not to cry wolf
 KEEP_OUTCOMES: Final = 1_024  # finished conversations that can still be waited for
 KEEP_OUTCOME_BYTES: Final = 64 * 1024 * 1024  # of payloads in them; long answers would else keep 1 GiB
 KEEP_TOLD: Final = 1_000  # rejections and dead letters kept in one outcome; all are counted
+
+# -- models ---------------------------------------------------------------------------------
+LLM_RETRIES: Final = 3  # the reference's default
+LLM_RETRY_BASE_DELAY: Final = 1.0  # seconds; the reference's default
+LLM_RETRY_MAX_DELAY: Final = 60.0  # seconds; the reference's default: limits are counted by the minute
+RATE_LIMIT_TPM: Final = 100_000  # tokens a minute; the reference's default
+UNMETERED_TPM: Final = 10**12  # of a backend without a provider who counts: scripts, objects of one's own
+MAX_CONCURRENT_CALLS: Final = 20  # of one backend; the reference's default
+CALL_TIMEOUT: Final = 120.0  # seconds for one attempt; the reference's default
+MAX_TOKENS: Final = 1_024  # of one answer; the reference's default
+TEMPERATURE: Final = 0.7  # the reference's default
+MAX_HISTORY_TOKENS: Final = 32_000  # of a call; every model of today has room for it and for its answer
+MAX_RESPONSE_BYTES: Final = 8 * 1024 * 1024  # 8 MiB of one HTTP answer: no model writes as much
+BYTES_PER_TOKEN: Final = 4  # of text, for rates: what English takes; a budget reserves a token for each byte
+TOKENS_PER_MESSAGE: Final = 16  # what its role and its borders take, at most, with every provider we met
+KEEP_USAGE: Final = 1_024  # conversations whose usage can be read; as many as outcomes are kept
 
 # -- memory -----------------------------------------------------------------------------------
 MAX_SLOTS_PER_THREAD: Final = 1_000  # messages; more than any model's window holds, some 500 KiB
@@ -124,27 +158,41 @@ class Budgets:
     """Bounds of one conversation. None inherits: from the organism, then from the defaults.
 
     ``messages``: deliveries. ``hops``: longest causal path. ``depth``: live thread tree.
-    ``seconds``: time; ``math.inf`` for none. A listener's own know messages (its deliveries
-    in one conversation) and seconds (the sum of its dispatches) only.
+    ``seconds``: time; ``math.inf`` for none. ``tokens``: of all calls of models, what is asked and
+    what is answered; ``cost``: by the prices of the ``llm`` section; ``math.inf`` for no bound.
+    ``repeats``: messages in a row between two agents without new content. ``on_short``: what a call
+    meets whose tokens or cost do not fit any more. A listener's own know messages (its deliveries in
+    one conversation), seconds (the sum of its dispatches), tokens and cost only.
     """
 
     messages: int | None = None
     hops: int | None = None
     depth: int | None = None
     seconds: float | None = None
+    tokens: float | None = None
+    cost: float | None = None
+    repeats: float | None = None
+    on_short: str | None = None
 
     def over(self, base: Budgets) -> Budgets:
         """These, and where they say nothing, the base's."""
         return Budgets(
-            messages=base.messages if self.messages is None else self.messages,
-            hops=base.hops if self.hops is None else self.hops,
-            depth=base.depth if self.depth is None else self.depth,
-            seconds=base.seconds if self.seconds is None else self.seconds,
+            **{
+                each.name: getattr(base, each.name) if (own := getattr(self, each.name)) is None else own
+                for each in fields(Budgets)
+            }
         )
 
 
 DEFAULT_BUDGETS: Final = Budgets(
-    messages=BUDGET_MESSAGES, hops=BUDGET_HOPS, depth=BUDGET_DEPTH, seconds=math.inf
+    messages=BUDGET_MESSAGES,
+    hops=BUDGET_HOPS,
+    depth=BUDGET_DEPTH,
+    seconds=math.inf,
+    tokens=math.inf,  # a bound in money and tokens is the operator's to know
+    cost=math.inf,
+    repeats=REPEATS,
+    on_short=OnShort.REFUSE,
 )
 
 
@@ -264,6 +312,16 @@ class ListenerConfig:
     runs_on: str = field(default=RunsOn.TRIO, kw_only=True)
     client_facing: bool = field(default=False, kw_only=True)  # a person watches what it says, and answers
     service: bool = field(default=False, kw_only=True)  # every listener may address it, whatever its peers
+    # of an agent without a handler: phloem's own calls the model for it
+    model: str = field(default="", kw_only=True)  # empty: the llm section's default_model
+    temperature: float | None = field(default=None, kw_only=True)  # None: the llm section's defaults
+    max_tokens: int | None = field(default=None, kw_only=True)
+    max_history_tokens: int | None = field(default=None, kw_only=True)
+    wait: str = field(default=Wait.EACH, kw_only=True)
+    stream: bool = field(default=False, kw_only=True)  # its answer is told on the bus as it comes
+    accept_early: bool = field(default=False, kw_only=True)  # what is whole goes while the rest still comes
+    max_attempts: int | None = field(default=None, kw_only=True)  # None: the organism's
+    idempotent: bool = field(default=False, kw_only=True)  # may get a message of an answer that is not whole
 
 
 @final
@@ -279,7 +337,7 @@ class OrganismConfig:
     max_concurrent_pipelines: int = MAX_CONCURRENT_PIPELINES
     max_concurrent_handlers: int = MAX_CONCURRENT_HANDLERS
     max_concurrent_per_agent: int = MAX_CONCURRENT_PER_AGENT
-    llm_config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    llm_config: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)  # it may hold secrets
     max_sync_handlers: int = field(default=MAX_SYNC_HANDLERS, kw_only=True)
     max_in_flight: int = field(default=MAX_IN_FLIGHT, kw_only=True)
     max_attempts: int = field(default=MAX_ATTEMPTS, kw_only=True)

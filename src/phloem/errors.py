@@ -14,6 +14,8 @@ from .messages import Fault, Huh, Outcome, folded
 
 __all__ = [
     "AccessRefused",
+    "AuthenticationError",
+    "BackendError",
     "CallerError",
     "ConfigurationError",
     "ConfigurationFault",
@@ -32,6 +34,7 @@ __all__ = [
     "Livelock",
     "MessageRejected",
     "NeverReached",
+    "NoBackend",
     "NoDispatch",
     "NoResponse",
     "NotConfluent",
@@ -40,7 +43,9 @@ __all__ = [
     "OrganismClosed",
     "OutcomeForgotten",
     "PhloemError",
+    "ProviderError",
     "PublishCircle",
+    "RateLimitError",
     "ResourceLeft",
     "ScheduleFailure",
     "SenderError",
@@ -49,6 +54,7 @@ __all__ = [
     "SimulationUnsupported",
     "StreamOverflowed",
     "TooManyTodos",
+    "TruncatedError",
     "WorldError",
     "WouldDeadlock",
 ]
@@ -232,6 +238,58 @@ class StreamOverflowed(WorldError):
 @final
 class JournalError(WorldError, ValueError):
     """A journal cannot be written, or a line of one is no event; says which file and line."""
+
+
+class BackendError(WorldError):
+    """A call of a model failed; the texts never hold a key. ``backend`` is empty where none was asked.
+
+    Itself: a connection that could not be made or broke, an answer that is none, a time-out.
+    """
+
+    def __init__(self, text: str, *, backend: str = "", model: str = "") -> None:
+        self.backend, self.model = backend, model
+        super().__init__(text)
+
+
+@final
+class RateLimitError(BackendError):
+    """A backend had enough for now (429). ``retry_after``: seconds that it asked for, or None."""
+
+    def __init__(
+        self, text: str, *, retry_after: float | None = None, backend: str = "", model: str = ""
+    ) -> None:
+        self.retry_after = retry_after
+        super().__init__(text, backend=backend, model=model)
+
+
+@final
+class ProviderError(BackendError):
+    """A backend answered with a status of failure, and the text says what it said."""
+
+    def __init__(self, text: str, *, status_code: int, backend: str = "", model: str = "") -> None:
+        self.status_code = status_code
+        super().__init__(text, backend=backend, model=model)
+
+
+@final
+class AuthenticationError(BackendError):
+    """A backend refused the key (401, 403)."""
+
+
+@final
+class TruncatedError(BackendError):
+    """An answer broke off on its way; ``partial`` is the text that had arrived."""
+
+    def __init__(self, text: str, *, partial: str, backend: str = "", model: str = "") -> None:
+        self.partial = partial
+        super().__init__(text, backend=backend, model=model)
+
+
+@final
+class NoBackend(BackendError):
+    """No backend takes that model, or a request of that size; or none is up before the caller's deadline; or
+    the task would wait in vain for a place that it holds itself.
+    """
 
 
 class SimulationError(PhloemError):

@@ -118,7 +118,8 @@ class HandlerMetadata:
     """What a handler is told beside its payload. ``own_name`` is None unless an agent runs.
 
     Handlers are at-least-once where retries are declared: ``message_id`` stays the same
-    over the attempts of one delivery, ``attempt`` counts them from 1.
+    over the attempts of one delivery, ``attempt`` counts them from 1. ``mends``: what was repaired in
+    the text of the model that wrote this message, and where.
     """
 
     thread_id: str
@@ -130,6 +131,7 @@ class HandlerMetadata:
     message_id: str = ""
     conversation: str = ""
     attempt: int = 1
+    mends: tuple[str, ...] = ()
 
 
 @final
@@ -191,7 +193,10 @@ class Cause:
 @final
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that ended undelivered or whose handler failed for good."""
+    """A message that ended undelivered or whose handler failed for good.
+
+    ``attempts``: what was wrong with each that its listener sent in answer, where these were spent.
+    """
 
     message_id: str
     conversation: str
@@ -200,6 +205,7 @@ class DeadLetter:
     reason: str
     cause: Cause
     payload_xml: str
+    attempts: tuple[Huh, ...] = ()
 
 
 @final
@@ -292,8 +298,9 @@ class Faults(Protocol):
     """Where an organism and a bus let things go wrong on purpose, at the boundaries they name.
 
     Points and names: ``handler`` and a listener's key; ``bus subscriber`` and a subscription's
-    name; ``thread`` and what it is for (``parse``, ``journal``, ``replay``). Without this port,
-    which is how one runs in production, no boundary does more than look whether it is there.
+    name; ``thread`` and what it is for (``parse``, ``journal``, ``replay``); ``provider`` and the name
+    of a model's backend. Without this port, which is how one runs in production, no boundary does
+    more than look whether it is there.
     """
 
     async def visit(self, point: str, name: str, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:

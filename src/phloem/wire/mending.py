@@ -3,7 +3,8 @@
 Decides where a leaf ends (at the first end tag of its name, if the contract allows what
 follows) and how its text is escaped. A leaf that is well-formed by itself is copied as it
 stands, so that mending one field never gives another a new meaning. Whatever is not in
-the contract is copied or refused, never guessed. Raises ``NoReading``; called by ``repair``.
+the contract is copied or refused, never guessed. In a model's answer a leaf's text is what
+``leaves`` makes of it. Raises ``NoReading``; called by ``repair`` and ``items``.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from phloem.messages import Fault, HuhCode
 
 from .diagnosis import NAME, TOKEN
 from .envelope import NAMESPACE
+from .leaves import Doubt, made_of, refuse_hidden
 from .parsing import Parser
 from .shapes import Shape, Shapes
 from .text import path_of, quoted
 
-__all__ = ["Mend", "Mender", "NoReading"]
+__all__ = ["END", "START", "Mend", "Mender", "NoReading"]
 
-_START: Final = re.compile(rf"""<({NAME})((?:[ \t\r\n]++(?:[^<>"'/]++|"[^<"]*"|'[^<']*')*)?)(/?)>""")
-_END: Final = re.compile(rf"</({NAME})[ \t\r\n]*>")
+START: Final = re.compile(rf"""<({NAME})((?:[ \t\r\n]++(?:[^<>"'/]++|"[^<"]*"|'[^<']*')*)?)(/?)>""")
+END: Final = re.compile(rf"</({NAME})[ \t\r\n]*>")
 _BETWEEN: Final = re.compile(r"(?:[ \t\r\n]++|<!--.*?-->)*", re.DOTALL)
 _LEAF_END: Final = re.compile(
     rf"<!\[CDATA\[(?:.*?\]\]>|.*)|<!--(?:.*?-->|.*)|</(?P<name>{NAME})[ \t\r\n]*>", re.DOTALL
@@ -44,7 +46,10 @@ _XML_NAMES: Final = frozenset({"amp;", "lt;", "gt;", "quot;", "apos;"})
 @final
 @dataclass(frozen=True, slots=True)
 class Mend:
-    """One repair: ampersand, less-than, cdata-end, entity, tag-case, field-order, fence or prose."""
+    """One repair: ampersand, less-than, cdata-end, entity, tag-case, field-order, fence or prose.
+
+    In a model's answer also: backticks, control-token, declaration, envelope, escaped, namespace, quotes.
+    """
 
     what: str
     path: str
@@ -63,35 +68,42 @@ class NoReading(Exception):
 
 @final
 class Mender:
-    """One walk through one document. ``written`` and ``mends`` are good if ``document`` returned."""
+    """One walk through one document. ``written`` and ``mends`` are good if ``document`` returned.
 
-    def __init__(self, parser: Parser, text: str, shapes: Shapes) -> None:
-        self._parser, self._text, self._shapes = parser, text, shapes
+    ``answer``: a model wrote it, so that a leaf's text is judged by ``leaves``.
+    """
+
+    def __init__(self, parser: Parser, text: str, shapes: Shapes, *, answer: bool = False) -> None:
+        self._parser, self._text, self._shapes, self._answer = parser, text, shapes, answer
         self._open: list[Shape] = []
         self.written: list[str] = []
         self.mends: list[Mend] = []
 
     def document(self, at: int) -> int:
         """Read the root that begins at ``at``: an envelope or a payload. Its end."""
-        root = self._match(_START, at)
+        root = self._match(START, at)
         prefix, _, name = root[1].rpartition(":")
         if name != "message" or NAMESPACE not in root[2] or root[3]:
             return self._element(at, None)
         return self._envelope(root, f"{prefix}:" if prefix else "")
 
+    def payload(self, at: int) -> int:
+        """Read the payload that begins at ``at``. Its end."""
+        return self._element(at, None)
+
     def _envelope(self, root: re.Match[str], prefix: str) -> int:
         """Only payloads are mended; ``<meta>`` holds names, which are right or refused."""
-        meta = self._match(_START, self._between(root.end()))
+        meta = self._match(START, self._between(root.end()))
         if meta[1] != f"{prefix}meta":
             raise NoReading
-        closing = next((end for end in _END.finditer(self._text, meta.end()) if end[1] == meta[1]), None)
+        closing = next((end for end in END.finditer(self._text, meta.end()) if end[1] == meta[1]), None)
         if closing is None:
             raise NoReading
         self.written.append(self._text[root.start() : closing.end()])
         at = closing.end()
         while True:
             at = self._copy(at, self._between(at))
-            end = _END.match(self._text, at)
+            end = END.match(self._text, at)
             if end is None:
                 at = self._element(at, None)
             elif end[1] == root[1]:
@@ -100,7 +112,7 @@ class Mender:
                 raise NoReading
 
     def _element(self, at: int, parent: Shape | None) -> int:
-        start = self._match(_START, at)
+        start = self._match(START, at)
         shape = self._shape(start[1], parent)
         if shape is None:
             return self._unknown(start)
@@ -119,7 +131,7 @@ class Mender:
         at = start.end()
         while True:
             at = self._copy(at, self._between(at))
-            end = _END.match(self._text, at)
+            end = END.match(self._text, at)
             if end is None:
                 self._refuse_text(at)
                 at = self._element(at, shape)
@@ -167,6 +179,8 @@ class Mender:
 
     # -- a leaf's text ------------------------------------------------------------------
     def _leaf_text(self, text: str) -> str:
+        if self._answer:
+            return self._answered(text)
         if self._well_formed(text):
             return text
         text = self._mended("ampersand", text, lambda one: _AMPERSAND.sub(self._escape_bare, one))
@@ -188,16 +202,29 @@ class Mender:
             return False
         return True
 
+    def _answered(self, text: str) -> str:
+        try:
+            if self._well_formed(text):
+                refuse_hidden(text)
+                return text
+            for what, made in made_of(text, self._known(), self._well_formed):
+                self._record(what, text, made)
+                text = made
+        except Doubt as doubt:
+            raise self._several(doubt.found, doubt.why) from None
+        return text
+
     def _mended(self, what: str, text: str, mend: Callable[[str], str]) -> str:
         made = mend(text)
         if made != text:
-            at = next(
-                (i for i, (old, new) in enumerate(zip(text, made, strict=False)) if old != new), len(text)
-            )
-            at = max(0, at - 15)
-            path = path_of(shape.tag for shape in self._open)
-            self.mends.append(Mend(what, path, quoted(text[at : at + 40]), quoted(made[at : at + 40])))
+            self._record(what, text, made)
         return made
+
+    def _record(self, what: str, text: str, made: str) -> None:
+        differ = (i for i, (old, new) in enumerate(zip(text, made, strict=False)) if old != new)
+        at = max(0, next(differ, len(text)) - 15)
+        path = path_of(shape.tag for shape in self._open)
+        self.mends.append(Mend(what, path, quoted(text[at : at + 40]), quoted(made[at : at + 40])))
 
     @staticmethod
     def _escape_bare(found: re.Match[str]) -> str:
@@ -222,13 +249,15 @@ class Mender:
         """A tag of the contract inside a broken leaf may be the writer's structure, or the text's."""
         if "xmlns:" in self._text and _PREFIXED.search(text):
             raise self._several(text, "a prefixed tag")
-        known = {"message", "meta", *(tag.casefold() for tag in self._shapes.tags())}
-        for shape in self._open:
-            known.add(shape.tag.casefold())
-            known.update(tag.casefold() for tag in shape.order)
+        known = self._known() | {"message", "meta"}
         for tag in _TAGGED.finditer(text):
             if tag[1].rpartition(":")[2].casefold() in known:
                 raise self._several(text[tag.start() :], "a tag of the contract in text")
+
+    def _known(self) -> frozenset[str]:
+        """The tags that may stand anywhere near, case folded."""
+        near = (tag for shape in self._open for tag in (shape.tag, *shape.order))
+        return frozenset(tag.casefold() for tag in (*self._shapes.tags(), *near))
 
     def _several(self, text: str, why: str) -> NoReading:
         found = f"{quoted(text)} ({why})"

@@ -25,7 +25,7 @@ from .prose import Extract, extract
 from .shapes import Shape, Shapes
 from .text import path_of, quoted
 
-__all__ = ["Mend", "Mended", "Shape", "Shapes", "read_document"]
+__all__ = ["Mend", "Mended", "Shape", "Shapes", "fit_root", "read_document"]
 
 _FINAL: Final = frozenset({HuhCode.TOO_LARGE, HuhCode.DTD_REFUSED})
 
@@ -52,7 +52,7 @@ def read_document(parser: Parser, data: bytes | str, shapes: Shapes, *, from_mod
     except InvalidMessage as error:
         root = _mend(parser, data, shapes, error, limit, mends, from_model)
     for payload in list(root)[1:] if is_envelope(root) else [root]:
-        _fit_root(payload, shapes, mends)
+        fit_root(payload, shapes, mends)
     return Mended(root, tuple(mends))
 
 
@@ -100,7 +100,8 @@ def _without_prose(parser: Parser, found: Extract, limit: int, strict: InvalidMe
     return strict
 
 
-def _fit_root(payload: Element, shapes: Shapes, mends: list[Mend]) -> None:
+def fit_root(payload: Element, shapes: Shapes, mends: list[Mend]) -> None:
+    """Spell and order a payload as its contract does, where that is plain; says so in ``mends``."""
     tag = str(payload.tag)
     shape = shapes.shape_of(tag)
     if shape is None:

@@ -40,3 +40,14 @@ def test_a_nearer_deadline_of_the_handler_holds() -> None:
     one.deadline = 4.0
     meter.start(one, 0.0)
     assert one.deadline == 4.0
+
+
+def test_that_it_is_nearly_spent_is_said_once_and_not_when_nothing_is_left() -> None:
+    meter, one = Meter(10.0, 0.0), scope()
+    meter.start(one, 0.0)
+    assert meter.now_near(7.9) is None
+    assert meter.now_near(8.0) == 2.0
+    assert meter.now_near(9.0) is None
+    late = Meter(10.0, 0.0)
+    late.start(scope(), 0.0)
+    assert late.now_near(10.0) is None

@@ -168,8 +168,27 @@ async def test_attempts_left_count_down_and_spent_ones_bring_no_further_huh() ->
         assert outcome.cause is not None
         assert (outcome.cause.reason, outcome.cause.listener) == ("validation", "agent")
         assert [huh.attempts_left for huh in outcome.rejections] == [2, 1, 0]
-        assert (report_of(organism).handled, report_of(organism).rejected) == (3, 3)
+        report = report_of(organism)
+        assert (report.handled, report.rejected, report.failed) == (2, 3, 1)
     assert [huh.attempts_left for huh in payloads(seen, Huh)] == [2, 1]
+
+
+async def test_spent_attempts_leave_a_dead_letter_with_all_that_was_tried() -> None:
+    async with open_audited(agent(BAD, BAD, BAD, seen=[]), SHOP) as organism:
+        with pytest.raises(ConversationFailed) as caught:
+            await organism.ask(Go("x"), to="agent")
+    (letter,) = caught.value.outcome.dead_letters
+    assert (letter.reason, letter.to_listener, letter.from_listener) == ("validation", "agent", "outside")
+    assert "<Go>" in letter.payload_xml
+    assert letter.attempts == caught.value.outcome.rejections
+
+
+async def test_the_number_of_attempts_is_a_listeners_own_where_it_says_so() -> None:
+    seen: list[Any] = []
+    async with open_audited(agent(BAD, BAD, seen=seen, max_attempts=2), SHOP) as organism:
+        with pytest.raises(ConversationFailed):
+            await organism.ask(Go("x"), to="agent")
+    assert [huh.attempts_left for huh in payloads(seen, Huh)] == [1]
 
 
 async def test_the_number_of_attempts_is_the_organisms() -> None:

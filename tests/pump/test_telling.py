@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,74 +24,15 @@ from phloem.pump.observer import LoggingObserver, Observer, Observers
 from phloem.pump.telling import MOST_LISTED, MOST_TEXT, PumpEvent, Telling
 from phloem.wire.repair import Mend
 from support.listeners import Note, Reply
+from support.tapes import Tape, call, conversation, delivery
 
 LONG = "x" * 100_000
 HAPPENINGS = [name for name in vars(Observer) if not name.startswith("_")]
 
 
-class Tape:
-    """What a Telling has recorded: ``last`` is the newest event, without its place."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.report = ShutdownReport(9, 1, 2, 3, 1, 2)
-        self.telling = Telling(self.record, "org", lambda: self.report)
-
-    def record(
-        self,
-        type: str,
-        stream: str,
-        node: str | None,
-        execution: str | None,
-        data: dict[str, Any] | tuple[Any, ...],
-        correlation: str | None = None,
-        cause: str | None = None,
-        weight: int = 0,
-    ) -> None:
-        assert stream == "org"
-        if isinstance(data, tuple):
-            data = dict(zip(data[::2], data[1::2], strict=True))
-        self.rows.append({"type": str(type), "data": data, "at": (node, execution, correlation, cause)})
-        texts = [text for value in data.values() for text in (value if isinstance(value, tuple) else [value])]
-        assert weight >= sum(len(text) for text in texts if isinstance(text, str) and len(text) > 500)
-
-    @property
-    def last(self) -> Any:
-        return self.rows[-1]["type"], self.rows[-1]["data"]
-
-    @property
-    def place(self) -> Any:
-        return self.rows[-1]["at"]
-
-    @property
-    def types(self) -> list[str]:
-        return [row["type"] for row in self.rows]
-
-
 @pytest.fixture
 def tape() -> Tape:
     return Tape()
-
-
-def conversation(*, lasting: bool = False) -> Any:
-    return SimpleNamespace(id="c", sender="console", lasting=lasting)
-
-
-def delivery(**more: Any) -> Any:
-    """A message for ``a``, which ``c-2`` led to."""
-    given = {
-        "id": "c-4",
-        "cause_id": "c-2",
-        "conversation": conversation(),
-        "listener": SimpleNamespace(key="a", retries=2),
-        "contract": SimpleNamespace(tag="Ask"),
-        "thread": SimpleNamespace(id="c-3"),
-        "sender": "b",
-        "attempt": 1,
-        "entered": 1,
-        "ending": None,
-    }
-    return SimpleNamespace(**given | more)
 
 
 # -- conversations ------------------------------------------------------------------------------
@@ -284,6 +224,20 @@ def test_mends_are_told_by_kind_and_place_and_never_by_text(tape: Tape) -> None:
     assert "secret" not in repr(tape.rows)
 
 
+# -- budgets ------------------------------------------------------------------------------------
+def test_a_budget_that_is_nearly_spent_is_told_with_its_level_and_whose_it_is(tape: Tape) -> None:
+    tape.telling.budget_warning(conversation(), "cost", 0.8, 1.0, "listener", "a")
+    data = {"budget": "cost", "used": 0.8, "limit": 1.0, "level": "listener", "listener": "a"}
+    assert tape.last == ("budget_warning", data)
+    assert tape.place == ("a", "c", None, None)
+
+
+def test_agents_that_repeat_themselves_stall(tape: Tape) -> None:
+    tape.telling.repeating(delivery(), "b", 3)
+    assert tape.last == ("node_stalled", {"reason": "repeats", "listener": "b", "repeats": 3})
+    assert tape.place == ("a", "c", "c-4", "c-2")
+
+
 # -- the organism -------------------------------------------------------------------------------
 def test_a_stranger_who_waits_is_an_input_that_is_blocked(tape: Tape) -> None:
     tape.telling.waiting("console", "seat", 3)
@@ -321,6 +275,8 @@ def everything(observer: Observer) -> None:
     cause = Cause("handler", LONG, "a", "ValueError")
     observer.conversation_started(conversation())
     observer.dispatched(delivery())
+    observer.call_started(delivery(), delivery(id="c-5"))
+    observer.call_ended(conversation(), call(error="handler"))
     observer.raised(delivery(), ValueError(LONG))
     observer.retrying(delivery(), cause, 1.0)
     observer.ended(delivery(ending=Ending.FAILED), cause)
@@ -335,6 +291,8 @@ def everything(observer: Observer) -> None:
     observer.mended("console", [Mend("prose", LONG, LONG, LONG)] * 1_000)
     observer.waiting("console", "threads", 1)
     observer.overslept(delivery(), 9.5, 2.0)
+    observer.budget_warning(conversation(), "tokens", 80, 100, "listener", "a")
+    observer.repeating(delivery(), "b", 3)
     observer.held_up(["a"])
     observer.phase("open")
     observer.conversation_ended(conversation(), Outcome("c", ConversationState.FAILED, cause))

@@ -39,6 +39,19 @@ async def test_a_call_whose_time_is_over_times_out_and_nobody_else_notices(
         Budgets(depth=True),
         Budgets(seconds=math.nan),
         Budgets(seconds="1"),  # type: ignore[arg-type] # what is tested
+        Budgets(tokens=0),
+        Budgets(tokens=1.5),
+        Budgets(tokens=True),
+        Budgets(tokens=math.nan),
+        Budgets(tokens="many"),  # type: ignore[arg-type] # what is tested
+        Budgets(cost=0),
+        Budgets(cost=-0.5),
+        Budgets(cost=math.nan),
+        Budgets(cost=True),
+        Budgets(repeats=0),
+        Budgets(repeats=2.5),
+        Budgets(on_short="wait"),
+        Budgets(on_short=True),  # type: ignore[arg-type] # what is tested
     ],
 )
 async def test_budgets_that_are_none_are_refused_before_a_seat_is_taken(budgets: Budgets) -> None:

@@ -184,6 +184,11 @@ class Context:
         slots: _Slots | None = thread.slots
         return History(()) if slots is None else History(tuple(slots.records), slots.forgotten)
 
+    def records(self, thread: Thread) -> tuple[int, Sequence[Record]]:
+        """(how many are forgotten, what is kept) of one thread, oldest first."""
+        slots: _Slots | None = thread.slots
+        return (0, ()) if slots is None else (slots.forgotten, tuple(slots.records))
+
     def conversation(self, *, past: bool = False) -> History:
         """What all live threads remember, in causal order; with ``past``, what ended ones had as well."""
         records = self._ordered()

@@ -60,6 +60,8 @@ class Forgotten:
 class Record:
     """A message as it is kept. ``order``: its place among all of its conversation.
 
+    ``said`` is what an agent sent when it had been given this one; of agents the text is kept as well.
+
     ``read`` makes a payload of ``source`` (its contract) and ``text``; without it ``source`` is the
     payload itself, which is immutable.
     """
@@ -73,6 +75,7 @@ class Record:
         "order",
         "own_name",
         "read",
+        "said",
         "size",
         "source",
         "text",
@@ -97,13 +100,14 @@ class Record:
         own_name: str | None,
         usage: str,
         nudge: str,
+        said: str = "",
     ) -> None:
         self.message_id, self.thread_id, self.from_id, self.to_id = message_id, thread_id, from_id, to_id
         self.type, self.read, self.source = type, read, source
-        self.text = "" if read is None else text  # nobody reads it again
+        self.text = "" if read is None and own_name is None else text  # nobody reads it again
         self.began, self.own_name, self.usage, self.nudge = began, own_name, usage, nudge
-        self.order = order
-        self.size = len(text) if text.isascii() else utf8_size(text)
+        self.order, self.said = order, said
+        self.size = (len(text) if text.isascii() else utf8_size(text)) + (utf8_size(said) if said else 0)
         self.index = 0  # set where it is appended
 
     @property

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
-__all__ = ["Census", "Thread", "ThreadTree"]
+__all__ = ["Census", "Gathering", "Thread", "ThreadTree"]
 
 
 @final
@@ -42,21 +42,59 @@ class Census:
 
 
 @final
+class Gathering:
+    """What is in flight below one thread whose listener hears all answers at once.
+
+    ``up``: the next such thread above it, below which the same is in flight.
+    """
+
+    __slots__ = ("below", "thread", "up")
+
+    def __init__(self, thread: Thread, up: Gathering | None) -> None:
+        self.thread, self.up = thread, up
+        self.below = 0
+
+    def entered(self) -> None:
+        """One more message is in flight below."""
+        here: Gathering | None = self
+        while here is not None:
+            here.below += 1
+            here = here.up
+
+    def left(self) -> list[Thread]:
+        """One of them has ended: the threads, lowest first, below which nothing is in flight any more."""
+        idle: list[Thread] = []
+        here: Gathering | None = self
+        while here is not None:
+            here.below -= 1
+            if not here.below:
+                idle.append(here.thread)
+            here = here.up
+        return idle
+
+
+@final
 class Thread:
     """One node: who works here, for whom, and (for the run queue) who is on it and who waits.
 
     ``occupant`` is the delivery that is ready or running here, ``line`` those that came
-    meanwhile; the pump alone writes them. ``wrong`` counts attempts in a row that sent
-    something that was refused. ``lasting`` threads outlive a respond (a conversation that
+    meanwhile; the pump alone writes them. ``tried`` is what came of attempts in a row that sent
+    something that was refused, for each turn. ``lasting`` threads outlive a respond (a conversation that
     takes several turns keeps the first listener's thread). ``slots`` is what it remembers,
     ``todos`` how many watchers belong to it; ``context`` and ``todos`` alone write those. On an
-    ``unasked`` one phloem itself has begun: nobody waits for what is responded there.
+    ``unasked`` one phloem itself has begun: nobody waits for what is responded there. ``gathering``
+    is there if its listener hears all answers at once, ``above`` the nearest such above it; it is
+    ``held`` while it has an answer and waits for the others. ``call`` is what an agent calls by it.
     """
 
     __slots__ = (
+        "above",
         "alive",
+        "call",
         "children",
         "depth",
+        "gathering",
+        "held",
         "id",
         "lasting",
         "line",
@@ -65,9 +103,9 @@ class Thread:
         "parent",
         "slots",
         "todos",
+        "tried",
         "turn",
         "unasked",
-        "wrong",
     )
 
     def __init__(self, id: str, listener: str, parent: Thread | None, turn: int, *, lasting: bool) -> None:
@@ -75,12 +113,16 @@ class Thread:
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.children: dict[str, Thread] = {}
         self.alive = True
-        self.wrong = 0
         self.occupant: Any = None
         self.line: OrderedDict[Any, None] | None = None
         self.slots: Any = None
         self.todos = 0
         self.unasked = False
+        self.above: Gathering | None = None if parent is None else parent.gathering or parent.above
+        self.gathering: Gathering | None = None
+        self.held = False
+        self.call: Any = None
+        self.tried: Any = None
 
     @property
     def chain(self) -> tuple[str, ...]:
@@ -100,12 +142,13 @@ class Thread:
 class ThreadTree:
     """The live threads of one conversation. ``root`` is the sender's and lives as long as the tree."""
 
-    __slots__ = ("_census", "_threads", "root")
+    __slots__ = ("_census", "_threads", "call_ended", "root")
 
     def __init__(self, root_id: str, sender: str, census: Census) -> None:
         self.root = Thread(root_id, sender, None, 0, lasting=True)
         self._threads: dict[str, Thread] = {root_id: self.root}
         self._census = census
+        self.call_ended: Callable[[Thread], None] | None = None  # told of each that ends and was a ``call``
         census.live += 1
 
     def __len__(self) -> int:
@@ -159,6 +202,8 @@ class ThreadTree:
     def end(self) -> None:
         """The conversation is over: none of its threads counts any more."""
         self._census.left(len(self._threads))
+        for thread in self._threads.values() if self.call_ended is not None else ():
+            self._tell(thread)
 
     def _tops(self, thread: Thread, turn: int) -> list[Thread]:
         if thread.lasting:
@@ -174,6 +219,7 @@ class ThreadTree:
         for thread in gone[1:]:
             thread.alive = False
             del self._threads[thread.id]
+            self._tell(thread)
         self._census.left(len(gone) - 1)
         return gone
 
@@ -181,7 +227,12 @@ class ThreadTree:
         thread.alive = False
         del parent.children[thread.id]
         del self._threads[thread.id]
+        self._tell(thread)
         self._census.left(1)
+
+    def _tell(self, thread: Thread) -> None:
+        if thread.call is not None and self.call_ended is not None:
+            self.call_ended(thread)
 
 
 def _subtree(top: Thread) -> list[Thread]:

@@ -21,7 +21,6 @@ from phloem.wire.parsing import printable, quoted
 
 from .conversation import Turn
 from .core import Core
-from .ledger import over_budget
 from .pipeline import Placed
 from .ready_made import Branch
 from .routing import Listener, Miss, Routes
@@ -105,7 +104,7 @@ class Burying:
 
     def _send(self, turn: Turn, letter: DeadLetter, taker: Listener) -> None:
         core, conversation = self._core, turn.conversation
-        if over_budget(turn, [taker], 1, 1, 1, None) is not None:
+        if core.ledger.over_budget(turn, [taker], 1, 1, 1, None) is not None:
             return  # it is told of, as every dead letter is
         contract = taker.by_tag[DeadLetter.__name__.casefold()]
         letter = self._writable(letter)

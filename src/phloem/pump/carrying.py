@@ -14,7 +14,7 @@ from typing import Any, Final, final
 
 import trio
 
-from phloem.config import SLOW_AFTER
+from phloem.config import BUDGET_WARNING, SLOW_AFTER
 from phloem.guarding import Raised, attempted
 from phloem.messages import Cause, ConversationState, Faults, Random
 
@@ -28,6 +28,7 @@ from .planning import Planning
 from .routing import Listener
 from .settling import Settling
 from .slots import Slots
+from .spoken import Spoken
 from .stages import StepRaised
 
 __all__ = ["STOPPED", "Carriers"]
@@ -57,6 +58,20 @@ class Carriers:
         self._waking = math.inf  # when the gates are asked again
         self._parse_was_last = False
         self.spawn: Callable[..., None] | None = None
+        core.send_early = self.send_early
+
+    async def send_early(self, delivery: Delivery, spoken: Spoken) -> bool:
+        """Send what a running agent's model has written so far; False if that goes with the rest.
+
+        A checkpoint where users' steps are one. Cancelled means: it may have been sent.
+        """
+        if not self._core.steps.all_idempotent(spoken.answer, delivery.listener):
+            return False
+        plan = await self._planning.early(delivery, spoken)
+        if isinstance(plan, Raised) or not self._settling.early(delivery, plan):
+            return False
+        self.pulse()
+        return True
 
     def pulse(self) -> None:
         """Start whatever has room to run. Never a checkpoint."""
@@ -189,7 +204,7 @@ class Carriers:
                 verdict = returned
                 if delivery.cut is None and type(verdict) is not Raised:
                     if meter is not None:
-                        meter.stop(scope, trio.current_time())
+                        self._stop(meter, delivery)
                     delivery.scope = None
                     settled = True
                     self._settling.returned(delivery, plan or self._planning.plan(delivery, verdict))
@@ -206,7 +221,7 @@ class Carriers:
         finally:
             if not settled:
                 if meter is not None and delivery.scope is not None:
-                    meter.stop(delivery.scope, trio.current_time())
+                    self._stop(meter, delivery)
                 delivery.scope = None
                 if verdict is _NO_VERDICT:
                     self._slots.give_back(listener, carrier)
@@ -221,7 +236,7 @@ class Carriers:
             self._out_of_seconds(meter, delivery)
         if delivery.cut is not None:
             self._settling.abandoned(delivery, delivery.cut)
-        elif delivery.attempt <= listener.retries and self.spawn is not None:
+        elif delivery.attempt <= listener.retries and self.spawn is not None and not delivery.part_sent:
             cause = self._cause(delivery, verdict)
             self._core.memory.settle(delivery, keep=False)
             self.spawn(self._back_off, delivery, cause, name=f"phloem {listener.key} back-off")
@@ -295,6 +310,15 @@ class Carriers:
             meter = turn.meters[listener] = Meter(listener.budgets.seconds, now)
         return meter
 
+    def _stop(self, meter: Meter, delivery: Delivery) -> None:
+        """A dispatch spends no more of its listener's seconds; told of here if they are nearly spent."""
+        now, listener = trio.current_time(), delivery.listener
+        meter.stop(delivery.scope, now)
+        left, seconds = meter.now_near(now), listener.budgets.seconds
+        if left is not None and seconds is not None:
+            tell, conversation = self._observer.budget_warning, delivery.conversation
+            tell(conversation, "seconds", seconds - left, seconds, "listener", listener.key)
+
     def _out_of_seconds(self, meter: Meter, delivery: Delivery) -> None:
         if meter.empty(trio.current_time()):
             key, seconds = delivery.listener.key, delivery.listener.budgets.seconds
@@ -304,7 +328,13 @@ class Carriers:
     async def _time(self, turn: Turn, seconds: float) -> None:
         if turn.outcome is not None:
             return
+        began = trio.current_time()
         with trio.CancelScope() as turn.timer:
-            await trio.sleep(max(seconds, 0.0))  # a caller's "what is left" may be less than nothing
+            if seconds > 0.0:  # a caller's "what is left" may be less than nothing
+                await trio.sleep_until(began + seconds * BUDGET_WARNING)
+                level = "call" if turn.conversation.lasting else "conversation"
+                used = trio.current_time() - began
+                self._observer.budget_warning(turn.conversation, "seconds", used, seconds, level, None)
+            await trio.sleep_until(began + max(seconds, 0.0))
             cause = Cause("deadline", f"the conversation had {seconds:g} s")
             self._core.cut(turn, ConversationState.TIMED_OUT, cause)

@@ -17,10 +17,13 @@ from phloem.memory.context import Context as Memory
 from phloem.memory.threads import Census, Thread, ThreadTree
 from phloem.memory.todos import Todos
 from phloem.messages import Cause, ConversationState, DeadLetter, Ending, Huh, Outcome, Receipt
+from phloem.wire.repair import Mend
 
+from .accounts import Account, nearly
 from .carried import Carried
 from .meters import Meter
 from .origin import Origin
+from .repeats import Talk
 from .routing import Listener
 
 __all__ = ["Conversation", "Delivery", "Trail", "Turn", "cycle_of", "further"]
@@ -48,14 +51,18 @@ class Delivery:
         "id",
         "line",
         "listener",
+        "mends",
         "nudge",
         "order",
+        "part_sent",
         "pausing",
         "payload",
         "running",
+        "said",
         "scope",
         "sender",
         "stamp",
+        "talk",
         "tells",
         "text",
         "thread",
@@ -94,6 +101,10 @@ class Delivery:
         self.began = 0.0
         self.nudge = ""
         self.carried: Carried | None = None
+        self.mends: tuple[Mend, ...] = ()  # of the document that it came in
+        self.talk: Talk | None = None  # what agents have said to each other on its way, itself included
+        self.said = ""  # what its agent sent, once that is booked
+        self.part_sent = False  # something of its answer went while the rest was being written
 
     @property
     def expires(self) -> float:
@@ -116,6 +127,7 @@ class Turn:
     """One ingress and all it caused."""
 
     __slots__ = (
+        "account",
         "asked",
         "budgets",
         "conversation",
@@ -128,6 +140,9 @@ class Turn:
         "message_limit",
         "messages",
         "meters",
+        "near_depth",
+        "near_hops",
+        "near_messages",
         "next_fault",
         "number",
         "outcome",
@@ -136,15 +151,24 @@ class Turn:
         "stepped",
         "timer",
         "waiters",
+        "warned",
         "weight",
     )
 
     def __init__(
-        self, conversation: Conversation, number: int, budgets: Budgets, message_limit: int | None
+        self, conversation: Conversation, number: int, budgets: Budgets, asked: Budgets | None
     ) -> None:
+        """``asked``: what this call has for itself; the conversation's hold beside them."""
         self.conversation, self.number, self.budgets = conversation, number, budgets
-        self.message_limit = message_limit
+        self.message_limit = None if asked is None else asked.messages
+        self.account: Account | None = None  # of what its models spend, where it asked for less
+        if asked is not None and (asked.tokens is not None or asked.cost is not None):
+            self.account = Account(asked.tokens, asked.cost)
         self.messages = 0
+        self.near_messages = nearly(self.message_limit)
+        self.near_hops = nearly(budgets.hops)
+        self.near_depth = min(nearly(budgets.depth), nearly(conversation.budgets.depth))
+        self.warned: frozenset[str] = frozenset()  # budgets of this turn, told of as nearly spent
         self.live: dict[Delivery, None] = {}
         self.dispatched = False
         self.payloads: list[Any] = []
@@ -210,6 +234,7 @@ class Conversation:
     """All threads that grew from one ingress, or from the turns of one ``open_conversation``."""
 
     __slots__ = (
+        "accounts",
         "budgets",
         "context",
         "core",
@@ -223,6 +248,7 @@ class Conversation:
         "listener_messages",
         "memory",
         "messages",
+        "near_messages",
         "over",
         "sender",
         "source",
@@ -233,6 +259,7 @@ class Conversation:
         "todos",
         "turn_count",
         "turns",
+        "warned",
     )
 
     def __init__(
@@ -258,7 +285,10 @@ class Conversation:
         self.turns: dict[int, Turn] = {}
         self.turn_count = 0
         self.messages = 0
+        self.near_messages = nearly(budgets.messages)
         self.listener_messages: dict[Listener, int] = {}
+        self.accounts: dict[str, Account] | None = None  # its own ("") and its listeners', once one spends
+        self.warned: frozenset[str] = frozenset()  # budgets of it, told of as nearly spent
         self.failed: Cause | None = None
         self.cut: Cause | None = None
         self.cut_state: ConversationState | None = None
@@ -281,7 +311,7 @@ class Conversation:
         """A turn under the conversation's budgets and those of this call."""
         self.turn_count += 1
         budgets = self.budgets if asked is None else asked.over(self.budgets)
-        turn = Turn(self, self.turn_count, budgets, None if asked is None else asked.messages)
+        turn = Turn(self, self.turn_count, budgets, asked)
         self.turns[turn.number] = turn
         return turn
 

@@ -8,9 +8,9 @@ does is ``settling``'s, on top of this.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Any, Final, Protocol, final
 
 from phloem.config import Budgets
@@ -28,21 +28,23 @@ from phloem.messages import (
     Ids,
     Outcome,
     Receipt,
-    folded,
 )
-from phloem.wire.parsing import printable
 
 from .carried import Carried
 from .conversation import Conversation, Delivery, Turn, further
-from .ledger import Ledger, Overrun, over_budget
+from .gathering import begun, ended
+from .huhs import huh_of
+from .ledger import Ledger, Overrun
 from .observer import Observer
 from .origin import Origin
+from .outcomes import Outcomes
 from .remembering import Remembering
 from .routing import Listener
 from .run_queues import RunQueues
-from .steps import ORIGINAL, Checked, Ended, Passed, Refused, Steps
+from .spoken import Spoken
+from .steps import Checked, Ended, Passed, Refused, Steps
 
-__all__ = ["Core", "huh_of"]
+__all__ = ["Core"]
 
 _FAILED: Final = (  # what makes a block failed; a turn that its own caller cancelled does not
     ConversationState.FAILED,
@@ -91,18 +93,18 @@ class Core:
         self.events, self.organism = events, organism  # for handlers: the pump tells its observer
         self.listeners = {listener.key: listener for listener in listeners}
         self.max_attempts = max_attempts
-        self.ledger = Ledger()
+        self.ledger = Ledger(observer)
         self.queue: RunQueues[Delivery] = RunQueues(depth_first=depth_first, count=count)
         self.conversations: dict[str, Conversation] = {}
         self.ended: dict[ConversationState, int] = dict.fromkeys(ConversationState, 0)
         self._ids = ids
-        self._outcomes: OrderedDict[tuple[str, int], tuple[Outcome, int]] = OrderedDict()
-        self._keep_outcomes, self._keep_bytes = keep_outcomes, keep_outcome_bytes
-        self._kept_bytes = 0
+        self._outcomes = Outcomes(keep_outcomes, keep_outcome_bytes)
         self._turn_ended, self._conversation_ended = turn_ended, conversation_ended
         self._opened = 0
         self.expiring: list[Delivery] = []  # with a deadline of their own, and without a timer yet
         self.morgue: Morgue | None = None  # who takes dead letters
+        self.llm: Any = None  # what handlers call models with; its own package knows its type
+        self.send_early: Callable[[Delivery, Spoken], Awaitable[bool]] | None = None  # set by the carriers
 
     # -- beginning ------------------------------------------------------------------------
 
@@ -178,9 +180,10 @@ class Core:
             hops,
             further(trail, hops, item.listener.key),
         )
-        delivery.tells = tells
+        delivery.tells, delivery.mends = tells, item.mends
         if cause is not None:
             delivery.cause_id = cause.id
+            delivery.talk = item.talk or cause.talk
         if item.carried is not None:
             delivery.carried = item.carried
             if item.carried.expires != math.inf:
@@ -188,12 +191,14 @@ class Core:
         elif cause is not None and cause.carried is not None:  # a notice
             delivery.carried = Carried(dict(cause.carried.notes), math.inf)
         self.ledger.open(delivery)
+        if thread.above is not None or item.listener.gathers:
+            begun(thread, item.listener)
         if turn.conversation.todos is not None or self.memory.refuses:
             self.memory.accepted(delivery)
         return delivery
 
     def _fits(self, turn: Turn, passed: Sequence[Passed], count: int) -> bool:
-        over = over_budget(turn, [item.listener for item in passed], count, 1, 1, None)
+        over = self.ledger.over_budget(turn, [item.listener for item in passed], count, 1, 1, None)
         if over is None:
             return True
         self.ledger.refuse(turn, Ending.ABANDONED, over.cause)
@@ -221,9 +226,10 @@ class Core:
         xml: str,
         *,
         cause_id: str | None,
+        attempts: tuple[Huh, ...] = (),
     ) -> None:
         """A dead letter: in the outcome, and to the observer. ``cause_id``: the message that led to it."""
-        letter = DeadLetter(message_id, turn.conversation.id, sender, to, cause.reason, cause, xml)
+        letter = DeadLetter(message_id, turn.conversation.id, sender, to, cause.reason, cause, xml, attempts)
         turn.buried(letter)
         self.observer.buried(letter, cause_id)
         if self.morgue is not None:
@@ -238,6 +244,10 @@ class Core:
         id, cause_id = turn.conversation.next_id(), None if sent_by is None else sent_by.id
         self.bury(turn, id, sender, item.to, item.cause, item.text, cause_id=cause_id)
 
+    def call_ended(self, conversation: Conversation) -> Callable[[Thread], None]:
+        """What to do when a thread ends that an agent has called somebody by."""
+        return partial(self.observer.call_ended, conversation)
+
     # -- ending ---------------------------------------------------------------------------
 
     def close(
@@ -245,6 +255,8 @@ class Core:
     ) -> None:
         """Book how it ended. Whoever calls releases its thread (or prunes it) and asks ``check``."""
         self.ledger.close(delivery, ending, cause)
+        if delivery.thread.above is not None:
+            ended(delivery.thread, self.queue)
         if delivery.carried is not None:
             delivery.carried.end_timer()
         self.memory.ended(delivery, ending, with_thread=with_thread)
@@ -331,7 +343,7 @@ class Core:
         if outcome.state in _FAILED and conversation.failed is None:
             conversation.failed = outcome.cause
         if not turn.asked:  # nobody has a receipt of what was asked
-            self._remember((conversation.id, turn.number), outcome, turn.weight)
+            self._outcomes.remember(conversation.id, turn.number, outcome, turn.weight)
         if not conversation.lasting:
             self._end(conversation, outcome)
         elif conversation.left and not conversation.turns:
@@ -366,8 +378,7 @@ class Core:
 
     def outcome(self, receipt: Receipt) -> Outcome | None:
         """The outcome of a turn that has ended and is still remembered."""
-        kept = self._outcomes.get((receipt.conversation, receipt.turn))
-        return None if kept is None else kept[0]
+        return self._outcomes.of(receipt.conversation, receipt.turn)
 
     def live_turn(self, receipt: Receipt) -> Turn | None:
         """The turn of that receipt while something of it is in flight."""
@@ -377,22 +388,3 @@ class Core:
     def live_turns(self) -> Iterable[Turn]:
         """Every turn with something in flight, as a list that may be cut while it is read."""
         return [turn for conversation in self.conversations.values() for turn in conversation.turns.values()]
-
-    def _remember(self, key: tuple[str, int], outcome: Outcome, weight: int) -> None:
-        """Keep it, and the newest ones before it that fit."""
-        self._outcomes[key] = (outcome, weight)
-        self._kept_bytes += weight
-        while len(self._outcomes) > self._keep_outcomes or (
-            self._kept_bytes > self._keep_bytes and len(self._outcomes) > 1
-        ):
-            _, (_, freed) = self._outcomes.popitem(last=False)
-            self._kept_bytes -= freed
-
-
-def huh_of(item: Refused, attempts_left: int) -> Huh:
-    """The answer to a refused message: its first fault, the others folded in; nothing but XML characters."""
-    fault = folded(item.faults)
-    texts: list[Any] = [
-        printable(text, ORIGINAL) for text in (fault.code, fault.path, fault.found, fault.expected)
-    ]
-    return Huh(texts[0], texts[1], texts[2], texts[3], attempts_left, printable(item.text, ORIGINAL))

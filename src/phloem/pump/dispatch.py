@@ -111,6 +111,8 @@ async def enter(
         delivery.conversation.id,
         delivery.attempt,
     )
+    if delivery.mends:
+        metadata.mends = tuple([f"{mend.what} at {mend.path}" for mend in delivery.mends])
     payload = envelope_of(delivery) if listener.egress else delivery.payload
     if flow is not None and not listener.private:
         if faults is None or listener.service:

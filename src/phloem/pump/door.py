@@ -10,12 +10,12 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import fields
 from functools import partial
-from math import isnan
+from math import inf, isnan
 from typing import Any, Final, cast, final
 
 import trio
 
-from phloem.config import DEFAULT_BUDGETS, MAX_NAME, Budgets
+from phloem.config import DEFAULT_BUDGETS, MAX_NAME, Budgets, OnShort
 from phloem.contract import encode, to_element
 from phloem.errors import (
     ConfigurationError,
@@ -77,14 +77,15 @@ class Door:
         """The organism's, and what this caller asked for over them. Raises ConfigurationError."""
         if asked is None:
             return self._budgets
+        if not isinstance(cast("object", asked), Budgets):
+            found = f"a {type(asked).__name__}"
+            raise ConfigurationError([ConfigurationFault("budgets", found, "a Budgets(tokens=…, seconds=…)")])
         faults = [
-            ConfigurationFault(f"budgets.{field.name}", repr(value), "a number, 1 or more")
+            ConfigurationFault(f"budgets.{field.name}", repr(value), expected)
             for field in fields(asked)
-            if field.name != "seconds" and not _counts(value := getattr(asked, field.name))
+            if (value := getattr(asked, field.name)) is not None
+            and (expected := _wrong(field.name, value)) is not None
         ]
-        seconds: Any = asked.seconds
-        if seconds is not None and (not isinstance(seconds, int | float) or isnan(seconds)):
-            faults.append(ConfigurationFault("budgets.seconds", repr(seconds), "seconds, or math.inf"))
         if faults:
             raise ConfigurationError(faults)
         return asked.over(self._budgets)
@@ -232,6 +233,18 @@ class Door:
             raise OrganismClosed(f"the block of conversation {conversation.id} has been left")
 
 
-def _counts(value: object) -> bool:
-    """True for what a budget of messages, hops or depth may be: None, or a number of 1 or more."""
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 1)
+def _wrong(budget: str, value: Any) -> str | None:
+    """What was expected of that budget of a call, or None if ``value`` may be it."""
+    if budget == "on_short":
+        names = [each.value for each in OnShort]
+        return None if value in names else " or ".join(names)
+    number = isinstance(value, int | float) and not isnan(value)
+    if budget == "seconds":
+        return None if number else "seconds, or math.inf"
+    number = number and not isinstance(value, bool)
+    if budget == "cost":
+        return None if number and value > 0 else "an amount above 0, or math.inf"
+    if budget in ("tokens", "repeats"):
+        whole = number and value >= 1 and (value == inf or value == int(value))
+        return None if whole else "a whole number, 1 or more, or math.inf"
+    return None if number and value >= 1 else "a number, 1 or more"

@@ -37,6 +37,7 @@ from .ready_made import (
     Tap,
 )
 from .routing import Listener
+from .spoken import Uttered
 from .stages import Outcome, Tell
 from .steps import (
     ORIGINAL,
@@ -228,6 +229,29 @@ class Flow:
                 element=element,
                 kind=type(response.payload),
                 outbound=response.is_response and caller is None,
+            )
+            parts += await self._walk.through(self._walk.at("replies", before=False), part)
+        return await self._walk.parts(parts, delivery.listener, caller)
+
+    async def from_uttered(
+        self, said: Sequence[Uttered], delivery: Delivery, caller: Listener | None
+    ) -> list[Checked]:
+        """The same for the elements that a model wrote."""
+        parts: list[Outcome] = []
+        for each in said:
+            to = each.to
+            if each.is_response:
+                to = "" if caller is None else caller.name
+            part = Part(
+                delivery.listener.name,
+                to,
+                each.tag,
+                each.text,
+                each.is_response,
+                notes=_notes_of(delivery),
+                element=each.element,
+                kind=each.kind or object,
+                outbound=each.is_response and caller is None,
             )
             parts += await self._walk.through(self._walk.at("replies", before=False), part)
         return await self._walk.parts(parts, delivery.listener, caller)

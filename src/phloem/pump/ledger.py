@@ -1,32 +1,57 @@
-"""Every accepted message and how it ended; what budgets a conversation has left.
+"""Every accepted message and how it ended; what budgets a conversation has left, and who has spent them.
 
-Decides when an entry may open and that it ends exactly once. All changes are plain sync
-calls, so they are atomic under cancellation: whoever owns a message books it before its
-next await. Pure; the pump alone calls it.
+Decides when an entry may open and that it ends exactly once, and whether a call of a model may spend. All
+changes are plain sync calls, so they are atomic under cancellation: whoever owns a message books it before
+its next await, and whoever calls a model reserves before and settles after. What a delegation spends is
+charged to the same conversation and call, so nobody below has more than is left above: budgets of a call
+hold beside those of its conversation, and never in their stead. Tells an observer of budgets that are
+nearly spent. Pure; the pump calls it, and who calls models reserves here.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, final
+from functools import partial
+from typing import Final, Protocol, final
 
 from phloem.errors import InternalError
 from phloem.messages import AbandonedMessage, Cause, Ending, ShutdownReport
 
-from .conversation import Delivery, Trail, Turn, cycle_of
+from .accounts import Account, Amount, Reservation, checked, money, nearly
+from .conversation import Conversation, Delivery, Trail, Turn
+from .observer import Observer
+from .overruns import Level, Overrun, Short, over_counts, over_listener, repeating, short_of
+from .repeats import Talk, further_talk
 from .routing import Listener
 
-__all__ = ["Ledger", "Overrun", "over_budget"]
+__all__ = ["Ledger", "Overrun", "Reservation", "Short"]
 
-LISTED: Final = 20  # names in one sentence; all are counted
+_WHOLE: Final = ""  # whose account the conversation's own is; no listener has that key
+
+
+class _Going(Protocol):
+    """A payload that is about to go to one listener."""
+
+    @property
+    def listener(self) -> Listener: ...
+    @property
+    def text(self) -> str: ...
+
+    talk: Talk | None
 
 
 @final
 class Ledger:
-    """The books of one organism. ``accepted`` equals the five endings plus ``in_flight``, always."""
+    """The books of one organism. ``accepted`` equals the five endings plus ``in_flight``, always.
 
-    def __init__(self) -> None:
+    ``spending`` is what all calls of models have spent and hold reserved; nothing is, at the end.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self.spending = Account()
         self.accepted = 0
         self.in_flight = 0
         self.refused = 0  # of the accepted, those that ended as they were accepted
@@ -40,10 +65,10 @@ class Ledger:
         turn, listener = delivery.turn, delivery.listener
         turn.live[delivery] = None
         turn.messages += 1
-        turn.conversation.messages += 1
-        if listener.budgets.messages is not None:
-            counts = turn.conversation.listener_messages
-            counts[listener] = counts.get(listener, 0) + 1
+        conversation = turn.conversation
+        conversation.messages += 1
+        counts = conversation.listener_messages
+        counts[listener] = counts.get(listener, 0) + 1
         self.accepted += 1
         self.in_flight += 1
 
@@ -77,6 +102,146 @@ class Ledger:
         if ending is Ending.ABANDONED and cause is not None:
             self.abandoned_by[cause.reason] = self.abandoned_by.get(cause.reason, 0) + 1
 
+    # -- budgets --------------------------------------------------------------------------
+
+    def over_budget(
+        self, turn: Turn, takers: Sequence[Listener], count: int, hops: int, depth: int, trail: Trail | None
+    ) -> Overrun | None:
+        """Why these do not all fit into what the conversation has left, or None if they do.
+
+        As ``overruns.over_counts``. Whoever is told that they fit opens them in the same stretch: what
+        is nearly spent then is told of here.
+        """
+        conversation = turn.conversation
+        near = (
+            conversation.messages + count >= conversation.near_messages
+            or hops >= turn.near_hops
+            or depth >= turn.near_depth
+            or turn.messages + count >= turn.near_messages
+        )
+        if near and (over := over_counts(turn, takers, count, hops, depth, trail)) is not None:
+            return over
+        for taker in takers:
+            if taker.budgets.messages is not None:
+                over = self._over_listeners(turn, takers, trail)
+                if over is not None:
+                    return over
+                break
+        if near:
+            self._warn_counts(turn, count, hops, depth)
+        return None
+
+    def _over_listeners(self, turn: Turn, takers: Sequence[Listener], trail: Trail | None) -> Overrun | None:
+        """The same of listeners whose messages are bounded."""
+        conversation = turn.conversation
+        asked = Counter(taker for taker in takers if taker.budgets.messages is not None)
+        for taker, count in asked.items():
+            if (over := over_listener(turn, taker, count, takers, trail)) is not None:
+                return over
+        for taker, count in asked.items():
+            used, most = conversation.listener_messages.get(taker, 0) + count, taker.budgets.messages
+            self._warn(conversation, conversation, "messages", used, most, "listener", taker.key)
+        return None
+
+    def over_repeats(
+        self, delivery: Delivery, items: Sequence[_Going], *, tell: bool = True
+    ) -> Overrun | None:
+        """Why an agent may not say this: it and another agent have long had nothing new to say.
+
+        Notes on each what was said on its way, for the delivery that it becomes. Messages of an agent to
+        itself are its own loop, and hops bound that. ``tell``: the turn ends if they may not go.
+        """
+        most = delivery.turn.budgets.repeats
+        if most is None or most == math.inf:
+            return None
+        sender = delivery.listener
+        for item in items:
+            taker = item.listener
+            if not taker.is_agent or taker is sender:
+                continue
+            item.talk = further_talk(delivery.talk, sender.key, taker.key, item.text)
+            if item.talk.run >= most:
+                if tell:
+                    self._observer.repeating(delivery, taker.key, item.talk.run)
+                return repeating(delivery, taker, item.talk.run)
+        return None
+
+    def reserve(self, delivery: Delivery, tokens: int, cost: int) -> Reservation | Short:
+        """Set that aside for one call of a model, ``cost`` in picos: at every level, or at none.
+
+        Never a checkpoint. InternalError for what is not whole, or negative.
+        """
+        asked, levels = checked(tokens, cost), self._levels(delivery)
+        short = short_of(delivery, levels, asked)
+        if short is not None:
+            return short
+        accounts = (*(level.account for level in levels), self.spending)
+        return Reservation(accounts, asked, partial(self._settled, delivery, levels))
+
+    def _levels(self, delivery: Delivery) -> tuple[Level, ...]:
+        conversation, listener = delivery.conversation, delivery.listener
+        accounts = conversation.accounts
+        if accounts is None:
+            budgets = conversation.budgets
+            accounts = conversation.accounts = {_WHOLE: Account(budgets.tokens, budgets.cost)}
+        own = accounts.get(listener.key)
+        if own is None:
+            own = accounts[listener.key] = Account(listener.budgets.tokens, listener.budgets.cost)
+        levels = (Level("conversation", accounts[_WHOLE]), Level("listener", own, listener.key))
+        account = delivery.turn.account
+        return levels if account is None else (*levels, Level("call", account))
+
+    def _settled(self, delivery: Delivery, levels: Sequence[Level], reserved: Amount, used: Amount) -> None:
+        """Tell of what was used beyond its reservation, and of what is nearly spent now."""
+        conversation, key = delivery.conversation, delivery.listener.key
+        tell = self._observer.budget_warning
+        if used.tokens > reserved.tokens:
+            tell(conversation, "tokens", used.tokens, reserved.tokens, "reservation", key)
+        if used.cost > reserved.cost:
+            tell(conversation, "cost", money(used.cost), money(reserved.cost), "reservation", key)
+        if conversation.over:
+            return
+        for level in levels:
+            account = level.account
+            for what in account.now_near():
+                if what == "tokens":
+                    tell(conversation, what, account.tokens, account.token_limit, level.name, level.key)
+                else:
+                    limit = money(account.cost_limit)
+                    tell(conversation, what, money(account.cost), limit, level.name, level.key)
+
+    def _warn_counts(self, turn: Turn, count: int, hops: int, depth: int) -> None:
+        conversation, own = turn.conversation, turn.budgets
+        whole, each = conversation.budgets, "call" if conversation.lasting else "conversation"
+        used = conversation.messages + count
+        self._warn(conversation, conversation, "messages", used, whole.messages, "conversation")
+        used = turn.messages + count
+        self._warn(turn, conversation, "messages", used, turn.message_limit, "call")
+        self._warn(turn, conversation, "hops", hops, own.hops, each)
+        if own.depth is not None and (whole.depth is None or own.depth < whole.depth):
+            self._warn(turn, conversation, "depth", depth, own.depth, "call")
+        else:
+            self._warn(turn, conversation, "depth", depth, whole.depth, "conversation")
+
+    def _warn(
+        self,
+        owner: Turn | Conversation,
+        conversation: Conversation,
+        budget: str,
+        used: int,
+        limit: float | None,
+        level: str,
+        listener: str | None = None,
+    ) -> None:
+        """Tell once of a budget that is nearly spent; ``owner`` keeps that it was told."""
+        told = budget if listener is None else f"{budget} {listener}"
+        if limit is None or used < nearly(limit) or told in owner.warned:
+            return
+        owner.warned = owner.warned.union((told,))
+        self._observer.budget_warning(conversation, budget, used, limit, level, listener)
+
+    # -- reading --------------------------------------------------------------------------
+
     def report(self) -> ShutdownReport:
         """The books as they stand."""
         ends = self.endings
@@ -97,63 +262,3 @@ class Ledger:
         if counts is None:
             counts = self.by_listener[key] = dict.fromkeys(Ending, 0)
         counts[ending] += 1
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Overrun:
-    """A budget that was asked for more than it has. ``whole``: the conversation ends, not its turn only."""
-
-    cause: Cause
-    whole: bool
-
-
-def over_budget(
-    turn: Turn, takers: Sequence[Listener], count: int, hops: int, depth: int, trail: Trail | None
-) -> Overrun | None:
-    """Why these do not all fit into what the conversation has left, or None if they do.
-
-    ``count`` messages are to be opened, of which ``takers`` would get one each, ``hops`` from
-    the ingress, on threads of ``depth``; ``trail`` is where they come from.
-    """
-    conversation, budgets = turn.conversation, turn.budgets
-    most = conversation.budgets.messages
-    if most is not None and conversation.messages + count > most:
-        return _overrun("messages", f"{conversation.messages} of {most} messages", takers, trail, whole=True)
-    most = conversation.budgets.depth
-    if most is not None and depth > most:
-        return _overrun("depth", f"all {most} levels of threads", takers, trail, whole=True)
-    if budgets.depth is not None and depth > budgets.depth:
-        used = f"all {budgets.depth} levels of threads of this call"
-        return _overrun("depth", used, takers, trail, whole=False)
-    most = turn.message_limit
-    if most is not None and turn.messages + count > most:
-        used = f"{turn.messages} of {most} messages of this call"
-        return _overrun("messages", used, takers, trail, whole=False)
-    if budgets.hops is not None and hops > budgets.hops:
-        return _overrun("hops", f"all {budgets.hops} hops", takers, trail, whole=False)
-    asked: dict[Listener, int] = {}
-    for taker in takers:
-        most = taker.budgets.messages
-        if most is None:
-            continue
-        asked[taker] = asked.get(taker, 0) + 1
-        spent = conversation.listener_messages.get(taker, 0)
-        if spent + asked[taker] > most:
-            used = f"{spent} of {most} messages for {taker.key!r}"
-            return _overrun("messages", used, takers, trail, whole=True)
-    return None
-
-
-def _overrun(
-    what: str, used: str, takers: Sequence[Listener], trail: Trail | None, *, whole: bool
-) -> Overrun:
-    names = [taker.key for taker in takers]
-    listed = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
-    text = (
-        f"out of budget ({what}): {used} were spent when {len(names)} more came up, for {listed or 'nobody'}"
-    )
-    cycle = cycle_of(trail)
-    if cycle:
-        text += f"; these repeat: {' > '.join((*cycle, cycle[0]))}"
-    return Overrun(Cause("budget", text, trail[0] if trail else None), whole)

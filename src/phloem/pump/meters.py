@@ -7,9 +7,14 @@ time, and moves deadlines of scopes it is given. The dispatch alone calls it.
 
 from __future__ import annotations
 
-from typing import Protocol, final
+import math
+from typing import Final, Protocol, final
+
+from phloem.config import BUDGET_WARNING
 
 __all__ = ["Meter"]
+
+PRECISION: Final = 1e-9  # seconds; a deadline is met to the clock's own precision
 
 
 class _Scope(Protocol):
@@ -23,10 +28,11 @@ class _Scope(Protocol):
 class Meter:
     """One listener's seconds in one turn."""
 
-    __slots__ = ("_at", "_left", "_running")
+    __slots__ = ("_at", "_left", "_near", "_running")
 
     def __init__(self, seconds: float, now: float) -> None:
         self._left, self._at = seconds, now
+        self._near = seconds - seconds * BUDGET_WARNING + PRECISION  # what is left when it is nearly spent
         self._running: dict[_Scope, float] = {}  # scope -> its deadline but for this budget
 
     def start(self, scope: _Scope, now: float) -> None:
@@ -44,7 +50,15 @@ class Meter:
     def empty(self, now: float) -> bool:
         """True once nothing is left."""
         self._advance(now)
-        return self._left <= 1e-9  # a deadline is met to the clock's own precision
+        return self._left <= PRECISION
+
+    def now_near(self, now: float) -> float | None:
+        """The seconds left, once it is nearly spent and was not when this was asked before; else None."""
+        self._advance(now)
+        if not PRECISION < self._left <= self._near:
+            return None
+        self._near = -math.inf
+        return self._left
 
     def _advance(self, now: float) -> None:
         self._left -= (now - self._at) * len(self._running)

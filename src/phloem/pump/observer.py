@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol, final
 
+from phloem.memory.threads import Thread
 from phloem.messages import Cause, DeadLetter, Fault, Huh, Outcome
 from phloem.wire.repair import Mend
 
@@ -38,6 +39,14 @@ class Observer(Protocol):
         """``delivery.ending`` says how."""
         ...
 
+    def call_started(self, delivery: Delivery, called: Delivery) -> None:
+        """An agent without a handler has sent ``called`` to a peer; ``delivery`` is what it was given."""
+        ...
+
+    def call_ended(self, conversation: Conversation, thread: Thread) -> None:
+        """The thread of such a call has ended; ``thread.call`` says how."""
+        ...
+
     def refused(
         self, conversation: Conversation, sender: str, huh: Huh, detail: str, sent_by: Delivery | None
     ) -> None:
@@ -61,6 +70,25 @@ class Observer(Protocol):
 
     def retrying(self, delivery: Delivery, cause: Cause, delay: float) -> None:
         """An attempt failed; the next one comes after ``delay`` seconds."""
+        ...
+
+    def budget_warning(
+        self,
+        conversation: Conversation,
+        budget: str,
+        used: float,
+        limit: float,
+        level: str,
+        listener: str | None,
+    ) -> None:
+        """Four fifths of a budget are spent; once for each ``level``: conversation, call or listener.
+
+        Or, at the level ``reservation``, a listener's call of a model used more than was set aside for it.
+        """
+        ...
+
+    def repeating(self, delivery: Delivery, taker: str, count: int) -> None:
+        """Two agents have sent each other so many messages without anything new: the turn is about to end."""
         ...
 
     def claim_ignored(self, sender: str, claimed: str) -> None:
@@ -116,6 +144,12 @@ class LoggingObserver:
     def ended(self, delivery: Delivery, cause: Cause | None) -> None:
         """Counted by the ledger; faults are told by the calls that know more."""
 
+    def call_started(self, delivery: Delivery, called: Delivery) -> None:
+        self._log.debug("%s calls %s", delivery.listener.key, called.listener.key)
+
+    def call_ended(self, conversation: Conversation, thread: Thread) -> None:
+        """Told by what its messages end as."""
+
     def refused(
         self, conversation: Conversation, sender: str, huh: Huh, detail: str, sent_by: Delivery | None
     ) -> None:
@@ -139,6 +173,22 @@ class LoggingObserver:
 
     def retrying(self, delivery: Delivery, cause: Cause, delay: float) -> None:
         self._log.info("%s: attempt %d failed, the next in %.2f s", delivery.id, delivery.attempt, delay)
+
+    def budget_warning(
+        self,
+        conversation: Conversation,
+        budget: str,
+        used: float,
+        limit: float,
+        level: str,
+        listener: str | None,
+    ) -> None:
+        whose = level if listener is None else f"{level} of {listener}"
+        self._log.warning("%s: budget (%s): %g of %g, %s", conversation.id, budget, used, limit, whose)
+
+    def repeating(self, delivery: Delivery, taker: str, count: int) -> None:
+        key, id = delivery.listener.key, delivery.conversation.id
+        self._log.warning("%s: %s and %s have had nothing new for %d messages", id, key, taker, count)
 
     def claim_ignored(self, sender: str, claimed: str) -> None:
         self._log.info("an envelope from %s claims %r as its sender or thread: ignored", sender, claimed)
@@ -195,6 +245,14 @@ class Observers:
         self._first.ended(delivery, cause)
         self._second.ended(delivery, cause)
 
+    def call_started(self, delivery: Delivery, called: Delivery) -> None:
+        self._first.call_started(delivery, called)
+        self._second.call_started(delivery, called)
+
+    def call_ended(self, conversation: Conversation, thread: Thread) -> None:
+        self._first.call_ended(conversation, thread)
+        self._second.call_ended(conversation, thread)
+
     def refused(
         self, conversation: Conversation, sender: str, huh: Huh, detail: str, sent_by: Delivery | None
     ) -> None:
@@ -216,6 +274,22 @@ class Observers:
     def retrying(self, delivery: Delivery, cause: Cause, delay: float) -> None:
         self._first.retrying(delivery, cause, delay)
         self._second.retrying(delivery, cause, delay)
+
+    def budget_warning(
+        self,
+        conversation: Conversation,
+        budget: str,
+        used: float,
+        limit: float,
+        level: str,
+        listener: str | None,
+    ) -> None:
+        self._first.budget_warning(conversation, budget, used, limit, level, listener)
+        self._second.budget_warning(conversation, budget, used, limit, level, listener)
+
+    def repeating(self, delivery: Delivery, taker: str, count: int) -> None:
+        self._first.repeating(delivery, taker, count)
+        self._second.repeating(delivery, taker, count)
 
     def claim_ignored(self, sender: str, claimed: str) -> None:
         self._first.claim_ignored(sender, claimed)

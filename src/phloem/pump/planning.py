@@ -20,6 +20,7 @@ from .core import Core
 from .flow import Flow
 from .replies import read_return
 from .routing import Listener
+from .spoken import Spoken, Uttered, mixed, uttered
 from .steps import Checked, Ended, Passed, Refused
 
 __all__ = ["Plan", "Planning"]
@@ -74,7 +75,60 @@ class Planning:
             return None
         return self._core.listeners[parent.listener]
 
+    async def early(self, delivery: Delivery, spoken: Spoken) -> Plan | Raised:
+        """As ``through``, of what a model has written while the rest is still to come."""
+        found: Plan | Raised = await guarded(self._plan_spoken, delivery, spoken)
+        return found
+
+    async def _plan_spoken(self, delivery: Delivery, spoken: Spoken) -> Plan:
+        if self._flow is None:
+            return self._spoken(delivery, spoken)
+        plan, caller = Plan(), self.caller(delivery.thread)
+        said = self._said(delivery, spoken, plan)
+        items: list[Checked] = [each for each in said if isinstance(each, Refused)]
+        items += await self._flow.from_uttered(
+            [each for each in said if isinstance(each, Uttered)], delivery, caller
+        )
+        return self._sorted(delivery, spoken, items, plan)
+
+    def _spoken(self, delivery: Delivery, spoken: Spoken) -> Plan:
+        plan, steps, caller = Plan(), self._core.steps, self.caller(delivery.thread)
+        sender, items = delivery.listener, list[Checked]()
+        for each in self._said(delivery, spoken, plan):
+            if isinstance(each, Refused):
+                items.append(each)
+            elif not each.is_response:
+                items += steps.from_element(each.element, each.to, sender)
+            elif caller is None:
+                kind = each.kind or object  # with responds_with its tag alone decides
+                items.append(steps.to_root_as(kind, each.tag, each.text, each.element, sender))
+            else:
+                items.append(steps.to_caller_as(each.tag, each.text, each.element, caller, sender))
+        return self._sorted(delivery, spoken, items, plan)
+
+    def _said(self, delivery: Delivery, spoken: Spoken, plan: Plan) -> list[Uttered | Refused]:
+        at_root = self.caller(delivery.thread) is None
+        said = uttered(spoken, delivery.listener, self._core.steps, at_root=at_root)
+        ways = {each.is_response for each in said if isinstance(each, Uttered)}
+        if len(ways) > 1 or (delivery.part_sent and True in ways):  # bare ones: the reader has seen to frames
+            return [mixed(spoken)]
+        plan.responds = True in ways
+        if plan.responds and delivery.thread.unasked:
+            plan.unseen, said = len(said), []
+        return said
+
+    def _sorted(self, delivery: Delivery, spoken: Spoken, items: list[Checked], plan: Plan) -> Plan:
+        if spoken.answer is not None and spoken.answer.mends:
+            self._core.observer.mended(delivery.listener.key, spoken.answer.mends, delivery)
+            for each in items:
+                if isinstance(each, Passed):
+                    each.mends = spoken.answer.mends
+        plan.sort(items, at_root=plan.responds and self.caller(delivery.thread) is None)
+        return plan
+
     def _plan(self, delivery: Delivery, value: Any) -> Plan:
+        if type(value) is Spoken:
+            return self._spoken(delivery, value)
         plan = Plan()
         responses = read_return(value)
         steps, sender = self._core.steps, delivery.listener
@@ -92,6 +146,8 @@ class Planning:
         return plan
 
     async def _plan_through(self, delivery: Delivery, value: Any) -> Plan:
+        if type(value) is Spoken:
+            return await self._plan_spoken(delivery, value)
         plan, flow = Plan(), self._flow
         assert flow is not None
         responses = read_return(value)
@@ -116,7 +172,8 @@ class Planning:
             return []
         if caller is None:
             return [steps.to_root(response.payload, delivery.listener) for response in responses]
-        answers = [steps.to_caller(response.payload, caller) for response in responses]
+        responder = delivery.listener
+        answers = [steps.to_caller(response.payload, caller, responder) for response in responses]
         return self._heard(delivery, answers, plan)
 
     def _heard(self, delivery: Delivery, answers: list[Checked], plan: Plan) -> list[Checked]:

@@ -16,6 +16,7 @@ from phloem.memory.todos import TodoWatcher
 from phloem.messages import Ending
 from phloem.wire.parsing import quoted
 
+from .accounts import Account, money
 from .core import Core
 from .pump import Pump
 
@@ -107,7 +108,7 @@ def threads_of(core: Core) -> tuple[ThreadView, ...]:
 
 
 def statistics_of(pump: Pump, context: ContextView) -> dict[str, Any]:
-    """Counts for an operator: messages, conversations, seats, queue and each listener's."""
+    """Counts for an operator: messages, conversations, seats, queue, what models spent, each listener's."""
     core, slots = pump.core, pump.slots
     running = Counter(d.listener.key for turn in core.live_turns() for d in turn.live if d.handled)
     oldest = next(iter(core.conversations.values()), None)
@@ -129,6 +130,7 @@ def statistics_of(pump: Pump, context: ContextView) -> dict[str, Any]:
         "queued": core.ledger.in_flight - sum(running.values()),
         "handlers_running": slots.handlers.borrowed_tokens,
         "memory": {**context.get_stats(), "todos": count_todos(core)},
+        "spending": _spending(core.ledger.spending),
         "listeners": {
             key: {
                 "running": running[key],
@@ -137,6 +139,16 @@ def statistics_of(pump: Pump, context: ContextView) -> dict[str, Any]:
             }
             for key, own in core.listeners.items()
         },
+    }
+
+
+def _spending(account: Account) -> dict[str, float]:
+    """Tokens and money of all calls of models, and what is set aside for those under way."""
+    return {
+        "tokens": account.tokens,
+        "cost": money(account.cost),
+        "reserved_tokens": account.reserved_tokens,
+        "reserved_cost": money(account.reserved_cost),
     }
 
 

@@ -155,6 +155,10 @@ class Remembering:
         kept = History(()) if conversation.memory is None else conversation.memory.thread(thread)
         return kept.joined(self._running([thread.occupant]))
 
+    def records(self, conversation: Conversation, thread: Thread) -> tuple[int, Sequence[Record]]:
+        """(how many are forgotten, what is kept) of a live thread, without what is being handled there."""
+        return (0, ()) if conversation.memory is None else conversation.memory.records(thread)
+
     def conversation(self, conversation: Conversation, *, past: bool = False) -> History:
         """What a live conversation remembers, and the messages that are being handled there."""
         kept = History(()) if conversation.memory is None else conversation.memory.conversation(past=past)
@@ -248,7 +252,16 @@ class Remembering:
             listener.name if listener.is_agent else None,
             listener.usage_instructions,
             delivery.nudge,
+            self._said(delivery),
         )
+
+    def _said(self, delivery: Delivery) -> str:
+        """What the agent sent; nothing where a full memory would have to forget something for it."""
+        memory, said = delivery.conversation.memory, delivery.said
+        if said and self.refuses and memory is not None:
+            room = self._limits.max_bytes_per_conversation - memory.size - utf8_size(delivery.text)
+            return said if utf8_size(said) <= room else ""
+        return said
 
 
 def _names(contract: Contract) -> tuple[str, ...]:

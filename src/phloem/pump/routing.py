@@ -29,6 +29,11 @@ class Listener:
     everyone, whatever their peers; a ``service`` of phloem's own acts for its caller as well,
     and is content if that takes no answer; a ``private`` one hears from phloem alone. The handler
     of an ``egress`` is given envelopes as bytes.
+
+    A ``driven`` one is an agent without a handler of its own. ``heard`` is what its peers answer with:
+    it takes that by address, and is never the taker of a payload without one. ``told`` is phloem's own
+    words to it (notices, services' answers), which nobody else may send. ``gathers``: it hears all
+    answers once nothing below it is in flight.
     """
 
     key: str
@@ -39,7 +44,7 @@ class Listener:
     is_agent: bool = False
     peers: tuple[str, ...] | None = None
     broadcast: bool = False
-    prompt: str = ""
+    prompt: str = field(default="", repr=False)  # of an organism that runs it is empty: its models have it
     usage_instructions: str = ""
     responds_with: tuple[Contract, ...] | None = None
     max_concurrent: int | None = None
@@ -52,14 +57,35 @@ class Listener:
     private: bool = False
     for_all: bool = False
     egress: bool = False
+    driven: bool = False
+    heard: tuple[Contract, ...] = ()
+    told: tuple[Contract, ...] = ()
+    model: str = ""
+    temperature: float | None = None
+    max_tokens: int | None = None
+    max_history_tokens: int | None = None
+    gathers: bool = False
+    streams: bool = False
+    early: bool = False
+    idempotent: bool = False
+    max_attempts: int | None = None
     by_tag: dict[str, Contract] = field(init=False, repr=False)
+    taken: frozenset[str] = field(init=False, repr=False)  # tags of what others may send or respond to it
     allowed: frozenset[str] | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         peers = () if self.peers is None and self.is_agent else self.peers
         allowed = None if peers is None else frozenset(name.casefold() for name in (*peers, self.name))
-        object.__setattr__(self, "by_tag", {contract.tag.casefold(): contract for contract in self.contracts})
+        every = (*self.told, *self.heard, *self.contracts)  # one class for each tag: loading has seen to it
+        object.__setattr__(self, "by_tag", {contract.tag.casefold(): contract for contract in every})
+        taken = frozenset(contract.tag.casefold() for contract in (*self.heard, *self.contracts))
+        object.__setattr__(self, "taken", taken)
         object.__setattr__(self, "allowed", allowed)
+
+    def hears(self, tag: str, responder: Listener | None) -> bool:
+        """Whether it takes such a payload as a response of that listener; None: as phloem's own notice."""
+        ours = responder is None or responder.service
+        return tag.casefold() in (self.by_tag if ours else self.taken)
 
     @property
     def payload_class(self) -> type:
@@ -97,13 +123,16 @@ class Routes:
         self.table: dict[str, list[Listener]] = {}
         for listener in listeners:
             name = listener.name.casefold()
-            for tag in listener.by_tag:
+            own = dict.fromkeys(contract.tag.casefold() for contract in listener.contracts)
+            addressed = own | dict.fromkeys(contract.tag.casefold() for contract in listener.heard)
+            for tag in addressed:
                 self.table.setdefault(f"{name}.{tag}", []).append(listener)
             if listener.private:
                 continue
             self._names[name] = (*self._names.get(name, ()), listener)
-            for tag in listener.by_tag:
+            for tag in addressed:
                 self._pairs[name, tag] = (*self._pairs.get((name, tag), ()), listener)
+            for tag in own:
                 self._takers[tag] = (*self._takers.get(tag, ()), listener)
 
     def find(self, tag: str, to: str | None, sender: Listener | None) -> tuple[Listener, ...] | Miss:
@@ -120,11 +149,29 @@ class Routes:
             return Miss(f"{quoted(to)} does not take {quoted(tag)}" if there else f"there is no {quoted(to)}")
         return found
 
-    def _by_tag(self, tag: str, allowed: frozenset[str] | None) -> tuple[Listener, ...] | Miss:
+    def takers(self, tag: str, sender: Listener) -> tuple[Listener, ...]:
+        """Those that ``sender`` may address and that take such payloads without being named."""
+        return self._allowed_takers(tag, sender.allowed)
+
+    def addressed_by(self, sender: Listener) -> tuple[Listener, ...]:
+        """All that ``sender`` may address, itself included."""
+        every = dict.fromkeys(listener for twins in self._names.values() for listener in twins)
+        if sender.allowed is None:
+            return tuple(every)
+        return tuple(each for each in every if each.for_all or each.name.casefold() in sender.allowed)
+
+    def named(self, name: str) -> tuple[Listener, ...]:
+        """The listeners of that name: several if they are twins, none if it is a stranger's."""
+        return self._names.get(name.casefold(), ())
+
+    def _allowed_takers(self, tag: str, allowed: frozenset[str] | None) -> tuple[Listener, ...]:
         takers = self._takers.get(tag.casefold(), ())
         if allowed is not None:
             takers = tuple(taker for taker in takers if taker.for_all or taker.name.casefold() in allowed)
-        takers = tuple(taker for taker in takers if not taker.service) or takers  # a user's class comes first
+        return tuple(taker for taker in takers if not taker.service) or takers  # a user's class comes first
+
+    def _by_tag(self, tag: str, allowed: frozenset[str] | None) -> tuple[Listener, ...] | Miss:
+        takers = self._allowed_takers(tag, allowed)
         if not takers:
             return Miss(f"nobody takes {quoted(tag)}")
         if len(takers) > 1 and not all(taker.broadcast for taker in takers):

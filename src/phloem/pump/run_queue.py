@@ -8,7 +8,8 @@ place there, whatever turns it has elsewhere. Pure: knows nothing of limiters, t
 ``run_queues`` alone calls it, with one for each source.
 
 A thread has at most one delivery in here (or running): the rest stand in the thread's own
-line and come forward one by one as it is released.
+line and come forward one by one as it is released. One whose listener hears all answers at once
+holds its first back while anything below it is in flight.
 """
 
 from __future__ import annotations
@@ -81,7 +82,11 @@ class RunQueue(Generic[D]):
 
     def put(self, deliveries: Sequence[D]) -> None:
         """Take what one dispatch (or one stranger) sent, in the order it was sent."""
-        if len(deliveries) == 1 and (thread := deliveries[0].thread).occupant is None:
+        if (
+            len(deliveries) == 1
+            and (thread := deliveries[0].thread).occupant is None
+            and thread.gathering is None
+        ):
             thread.occupant = delivery = deliveries[0]
             if self._waiting:
                 self._enter(delivery)
@@ -97,7 +102,8 @@ class RunQueue(Generic[D]):
                 thread.line[delivery] = None
             else:
                 thread.occupant = delivery
-                entering.append(delivery)
+                if not _holds(thread):
+                    entering.append(delivery)
         for delivery in reversed(entering) if self._depth_first else entering:
             self._enter(delivery)
 
@@ -111,9 +117,16 @@ class RunQueue(Generic[D]):
         if thread.line:
             delivery: D = thread.line.popitem(last=False)[0]
             thread.occupant = delivery
-            self._enter(delivery)
+            if not _holds(thread):
+                self._enter(delivery)
         else:
             thread.line = None
+
+    def gathered(self, thread: Thread) -> None:
+        """Nothing below the thread is in flight any more: what it holds comes forward."""
+        if thread.held:
+            thread.held = False
+            self._enter(thread.occupant)
 
     def discard(self, delivery: D) -> None:
         """One that waits has ended: it stands in no line any more. Whoever calls releases its thread."""
@@ -121,6 +134,8 @@ class RunQueue(Generic[D]):
         if thread.occupant is not delivery:
             if thread.line is not None:
                 del thread.line[delivery]
+        elif thread.held:
+            thread.held = False
         elif self._lone is delivery:
             self._lone, self._waiting = None, 0
         else:
@@ -239,3 +254,11 @@ class RunQueue(Generic[D]):
                 (self._where[conversation],) = where
         else:
             del self._where[conversation]
+
+
+def _holds(thread: Thread) -> bool:
+    """True if what has come to the thread has to wait for what is in flight below it."""
+    if thread.gathering is None or not thread.gathering.below:
+        return False
+    thread.held = True
+    return True

@@ -82,6 +82,15 @@ class RunQueues(Generic[D]):
         queue.release(thread)
         self._note(source, queue, [following.line])
 
+    def gathered(self, thread: Thread) -> None:
+        """Nothing below the thread is in flight any more: what it holds comes forward."""
+        if thread.held:
+            delivery: D = thread.occupant
+            source: Origin | None = delivery.conversation.source
+            queue = self._queue_of(source)
+            queue.gathered(thread)
+            self._note(source, queue, [delivery.line])
+
     def discard(self, delivery: D) -> None:
         """One that waits has ended: it stands in no line any more. Whoever calls releases its thread."""
         source: Origin | None = delivery.conversation.source

@@ -22,12 +22,15 @@ from phloem.contract import Contract, contract_of, encode
 from phloem.errors import InvalidMessage
 from phloem.guarding import Raised, attempted
 from phloem.messages import Cause, Ending, Fault, HuhCode, folded
+from phloem.wire.answers import Answer, read_answer
+from phloem.wire.early import EarlyReader
 from phloem.wire.envelope import NAMESPACE, EnvelopeReader, is_envelope
 from phloem.wire.parsing import Element, Parser, canonical, printable
-from phloem.wire.repair import Mend, Shape, read_document
+from phloem.wire.repair import Mend, Shape, Shapes, read_document
 from phloem.wire.text import QUOTE_MOST
 
 from .carried import Carried
+from .repeats import Talk
 from .routing import Listener, Miss, Routes
 
 __all__ = [
@@ -48,11 +51,13 @@ ORIGINAL: Final = 2_000  # characters of a refused message that its sender is sh
 class Passed:
     """A payload that one listener may have: decoded afresh for it."""
 
-    __slots__ = ("carried", "contract", "listener", "payload", "text")
+    __slots__ = ("carried", "contract", "listener", "mends", "payload", "talk", "text")
 
     def __init__(self, listener: Listener, contract: Contract, payload: Any, text: str) -> None:
         self.listener, self.contract, self.payload, self.text = listener, contract, payload, text
         self.carried: Carried | None = None
+        self.mends: tuple[Mend, ...] = ()  # of the model's answer that it stands in
+        self.talk: Talk | None = None  # from one agent to another: noted as its budgets are asked
 
 
 @final
@@ -111,6 +116,7 @@ class Steps:
         self._parser = Parser(limits)
         self._envelopes = EnvelopeReader()
         self._shapes = _Shapes(listeners)
+        self._shapes_of: dict[Listener, Shapes] = {}
         self._contracts = {
             contract.payload_class: contract
             for listener in listeners
@@ -183,14 +189,19 @@ class Steps:
             for element in payloads:
                 yield from self.from_element(element, to, sender)
 
-    def to_caller(self, payload: object, caller: Listener) -> Checked:
-        """A respond: encoded, and read by its caller's contract. Raises as from_payload."""
-        text, element = self.written(payload)
-        return self.to_caller_as(str(element.tag), text, element, caller)
+    def to_caller(self, payload: object, caller: Listener, responder: Listener | None) -> Checked:
+        """A respond: encoded, and read by its caller's contract. Raises as from_payload.
 
-    def to_caller_as(self, tag: str, text: str, element: Element, caller: Listener) -> Checked:
+        ``responder`` None: it is a notice of phloem's.
+        """
+        text, element = self.written(payload)
+        return self.to_caller_as(str(element.tag), text, element, caller, responder)
+
+    def to_caller_as(
+        self, tag: str, text: str, element: Element, caller: Listener, responder: Listener | None
+    ) -> Checked:
         """The same for one that is encoded."""
-        if tag.casefold() not in caller.by_tag:
+        if not caller.hears(tag, responder):
             return missed(tag, None, text, Miss(f"the caller {caller.key!r} does not take {tag}"))
         return self.read(caller, tag, text, element)
 
@@ -214,6 +225,35 @@ class Steps:
         if isinstance(answer, Raised):
             return Refused(_faults(answer.error, tag), text, tag=tag, outbound=True)
         return Passed(responder, contract, answer, text)
+
+    def class_of(self, tag: str) -> type | None:
+        """The one class of this organism with that tag; None if there are several, or none."""
+        wanted = tag.casefold()
+        found = [cls for cls, contract in self._contracts.items() if contract.tag.casefold() == wanted]
+        return found[0] if len(found) == 1 else None
+
+    def read_answer(self, text: str, sender: Listener, start: int = 0) -> Answer:
+        """What an agent's model wrote, by the shapes of what it may send. Raises InvalidMessage."""
+        return read_answer(self._parser, text, self.shapes_for(sender), start=start)
+
+    def early_reader(self, sender: Listener) -> EarlyReader:
+        """The same for an answer that is still being written."""
+        return EarlyReader(self._parser, self.shapes_for(sender))
+
+    def shapes_for(self, sender: Listener) -> Shapes:
+        """The shapes of what a listener may send or respond with."""
+        shapes = self._shapes_of.get(sender)
+        if shapes is None:
+            shapes = self._shapes_of[sender] = _OwnShapes(self.routes.addressed_by(sender), sender)
+        return shapes
+
+    def all_idempotent(self, answer: Answer | None, sender: Listener) -> bool:
+        """True if whoever would get these may get them though the rest of the answer may be refused."""
+        takers = [
+            self.routes.find(str(part.element.tag), part.to, sender)
+            for part in (() if answer is None else answer.parts)
+        ]
+        return all(not isinstance(found, Miss) and all(each.idempotent for each in found) for found in takers)
 
     def again(self, contract: Contract, text: str) -> Any:
         """A fresh payload from a text that has passed before, for a retry."""
@@ -311,6 +351,26 @@ class _Shapes:
         own = [listener for listener in listeners if not listener.private]
         own.sort(key=lambda listener: not listener.service)  # a user's class wins over phloem's of that name
         self._shapes = {contract.tag: contract for listener in own for contract in listener.contracts}
+
+    def shape_of(self, tag: str) -> Shape | None:
+        contract = self._shapes.get(tag)
+        return None if contract is None else contract.shape
+
+    def tags(self) -> Sequence[str]:
+        return tuple(self._shapes)
+
+
+@final
+class _OwnShapes:
+    """The shapes of what one agent may write. A tag that two classes share has none: nothing says which."""
+
+    def __init__(self, addressed: Sequence[Listener], sender: Listener) -> None:
+        taken = [contract for each in addressed for contract in (*each.contracts, *each.heard)]
+        self._shapes: dict[str, Contract | None] = {}
+        for contract in (*taken, *(sender.responds_with or ())):
+            known = self._shapes.setdefault(contract.tag, contract)
+            if known is not contract:
+                self._shapes[contract.tag] = None
 
     def shape_of(self, tag: str) -> Shape | None:
         contract = self._shapes.get(tag)

@@ -16,6 +16,7 @@ from typing import Any, Final, final
 from phloem.config import MAX_NAME
 from phloem.events import EventType
 from phloem.guarding import said
+from phloem.memory.threads import Thread
 from phloem.messages import (
     Cause,
     ConversationState,
@@ -47,6 +48,7 @@ class PumpEvent(StrEnum):
     RETRY_SCHEDULED = "retry_scheduled"
     DEAD_LETTER = "dead_letter"
     SOURCE_FAILED = "source_failed"
+    BUDGET_WARNING = "budget_warning"
 
 
 # Plain texts, and below data as flat tuples: rows of the history then hold nothing that the garbage
@@ -65,12 +67,15 @@ _STATE: Final = EventType.STATE_CHANGED.value
 _OPENED: Final = EventType.STREAM_STARTED.value
 _CLOSED: Final = EventType.STREAM_STOPPED.value
 _FIRST: Final = ("iteration", 1)
+_CALLED: Final = EventType.TOOL_CALL_STARTED.value
+_ANSWERED: Final = EventType.TOOL_CALL_COMPLETED.value
 _REJECTED: Final = PumpEvent.MESSAGE_REJECTED.value
 _MENDED: Final = PumpEvent.MESSAGE_MENDED.value
 _ABANDONED: Final = PumpEvent.MESSAGE_ABANDONED.value
 _RETRY: Final = PumpEvent.RETRY_SCHEDULED.value
 _BURIED: Final = PumpEvent.DEAD_LETTER.value
 _BROKE: Final = PumpEvent.SOURCE_FAILED.value
+_NEAR: Final = PumpEvent.BUDGET_WARNING.value
 
 
 @final
@@ -180,6 +185,32 @@ class Telling:
         id, cause_id = delivery.id, delivery.cause_id
         self._record(_ABANDONED, self._stream, node, execution, data, id, cause_id, len(error))
 
+    def call_started(self, delivery: Delivery, called: Delivery) -> None:
+        """tool_call_started, of an agent that phloem drives: tool_use_id (the call's thread), tool_name (the
+        peer), tool_input (the payload's tag).
+        """
+        data = {
+            "tool_use_id": called.thread.id,
+            "tool_name": called.listener.key,
+            "tool_input": called.contract.tag,
+        }
+        node, execution = delivery.listener.key, delivery.conversation.id
+        self._record(_CALLED, self._stream, node, execution, data, called.id, delivery.id)
+
+    def call_ended(self, conversation: Conversation, thread: Thread) -> None:
+        """tool_call_completed, once for each that started: tool_use_id, tool_name, result (the tag of what
+        was answered, or the reason why nothing was), is_error.
+        """
+        call, caller = thread.call, thread.parent
+        data = {
+            "tool_use_id": thread.id,
+            "tool_name": call.tool,
+            "result": call.result or call.error,
+            "is_error": bool(call.error),
+        }
+        node = None if caller is None else caller.listener
+        self._record(_ANSWERED, self._stream, node, conversation.id, data)
+
     def refused(
         self, conversation: Conversation, sender: str, huh: Huh, detail: str, sent_by: Delivery | None
     ) -> None:
@@ -229,6 +260,31 @@ class Telling:
         node, execution = delivery.listener.key, delivery.conversation.id
         id, cause_id = delivery.id, delivery.cause_id
         self._record(_RETRY, self._stream, node, execution, data, id, cause_id, len(error))
+
+    # -- budgets --------------------------------------------------------------------------------
+
+    def budget_warning(
+        self,
+        conversation: Conversation,
+        budget: str,
+        used: float,
+        limit: float,
+        level: str,
+        listener: str | None,
+    ) -> None:
+        """budget_warning, once for each budget and level: budget, used, limit, level, listener.
+
+        Money for ``cost``, seconds for ``seconds``. Of ``level`` reservation, once for each call of a model
+        that used more than its ``limit``; perhaps after its conversation's end.
+        """
+        data = {"budget": budget, "used": used, "limit": limit, "level": level, "listener": listener}
+        self._record(_NEAR, self._stream, listener, conversation.id, data)
+
+    def repeating(self, delivery: Delivery, taker: str, count: int) -> None:
+        """node_stalled: reason (``repeats``), listener (whom it has nothing new for), repeats."""
+        data = {"reason": "repeats", "listener": taker, "repeats": count}
+        node, execution = delivery.listener.key, delivery.conversation.id
+        self._record(_STALLED, self._stream, node, execution, data, delivery.id, delivery.cause_id)
 
     # -- documents ------------------------------------------------------------------------------
 

@@ -173,8 +173,8 @@ class Walk:
         if caller is None:
             kind = part.kind
             return [self._steps.to_root_as(kind, part.tag, part.xml, part.element, responder)]
-        if part.tag.casefold() not in caller.by_tag:
-            return [self._steps.to_caller_as(part.tag, part.xml, part.element, caller)]
+        if not caller.hears(part.tag, responder):
+            return [self._steps.to_caller_as(part.tag, part.xml, part.element, caller, responder)]
         return await self._addressed(part, caller, part.notes)
 
     async def _addressed(self, part: Part, listener: Listener, notes: dict[str, Any]) -> list[Checked]:

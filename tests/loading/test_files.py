@@ -361,9 +361,7 @@ def test_what_is_no_configuration_is_a_fault() -> None:
 
 def test_each_unbuilt_part_that_a_file_names_gets_its_sentence(folder: Folder) -> None:
     config = folder.load(f"organism: {{port: {PORT}, identity: key.pem}}\nllm: {{strategy: failover}}\n")
-    llm, identity, port = unbuilt(config)
-    assert llm.startswith("llm: ")
-    assert "phloem[llm]" in llm
+    identity, port = unbuilt(config)
     assert identity.startswith("identity: ")
     assert port.startswith("port: ")
     assert "phloem[server]" in port
@@ -375,7 +373,7 @@ def test_a_file_that_names_no_unbuilt_part_gets_no_sentence(folder: Folder) -> N
 
 def test_python_names_unbuilt_parts_by_giving_them() -> None:
     config = OrganismConfig(port=9000, llm_config={"strategy": "failover"}, identity_path="key.pem")
-    assert [sentence.partition(":")[0] for sentence in unbuilt(config)] == ["llm", "identity", "port"]
+    assert [sentence.partition(":")[0] for sentence in unbuilt(config)] == ["identity", "port"]
 
 
 def test_two_folders_are_kept_apart_by_their_env_and_path(new_folder: Callable[[], Folder]) -> None:

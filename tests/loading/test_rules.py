@@ -98,7 +98,11 @@ VALUES = [
         "did you mean 'allow_unknown_peers'?",
     ),
     # sections
-    ("budgets: ^5", "the number 5 as budgets", "a mapping with messages, hops, depth, seconds"),
+    ("^default_model: x", "the unknown key 'default_model'", "it belongs under llm:"),
+    ("^prices: {}", "the unknown key 'prices'", "it belongs under llm:"),
+    ("^base_url: x", "the unknown key 'base_url'", "it belongs to a backend in backends: of llm:"),
+    ("^repeats: 3", "the unknown key 'repeats'", "it belongs under budgets:"),
+    ("budgets: ^5", "the number 5 as budgets", "a mapping with messages, hops, tokens …"),
     ("budgets: {hops: ^0}", "0 as hops", "a whole number, at least 1"),
     ("budgets: {seconds: ^0}", "0.0 as seconds", "seconds, more than 0, or none for no bound"),
     ("budgets: {^message: 1}", "the unknown key 'message'", "did you mean 'messages'?"),
@@ -274,7 +278,8 @@ def test_an_unknown_key_comes_with_the_closest_known_one(
 
 
 def test_an_unknown_key_that_is_close_to_none_lists_them(folder: Folder) -> None:
-    assert folder.one("budgets:\n  xyz: 1\n")[2] == "one of messages, hops, depth, seconds"
+    known = "one of messages, hops, depth, seconds, tokens, cost, repeats, on_short"
+    assert folder.one("budgets:\n  xyz: 1\n")[2] == known
 
 
 def test_what_is_quoted_of_a_file_is_at_most_60_characters(folder: Folder) -> None:
@@ -327,7 +332,6 @@ def test_what_is_quoted_of_a_file_is_at_most_60_characters(folder: Folder) -> No
         ({"allow_unknown_peers": 1}, "1 as allow_unknown_peers"),
         ({"llm_config": 7}, "7 as llm"),
         ({"llm_config": {"strategi": "failover"}}, "the unknown key 'strategi'"),
-        ({"llm_config": {"backends": [{"provider": "xai", "priority": "1"}]}}, "the text '1' as priority"),
         ({"listeners": 7}, "7 as listeners"),
     ],
 )

@@ -21,6 +21,7 @@ from phloem.config import (
 )
 from phloem.messages import SERVICES
 
+from .agents import check_agent, check_costs
 from .imports import Importer
 from .keys import (
     BUDGETS,
@@ -28,16 +29,17 @@ from .keys import (
     LIMITS,
     LISTENER,
     LISTENER_BUDGETS,
-    LLM_SECTION,
     MEMORY,
     ORGANISM,
     SETTINGS,
 )
 from .listeners import resolve_handler, resolve_payloads, resolve_responses
+from .llm import checked_llm
 from .names import listener_name_problem
 from .pipeline import checked_pipeline
 from .report import Path, Report, closest, quoted, suggesting
-from .rules import Keys, shown, tell
+from .rules import shown, tell
+from .sections import Keys
 from .sources import check_egress, check_sources
 
 _PATHS: Final = frozenset({"payload_class", "handler", "responds_with"})  # resolved, not only checked
@@ -56,10 +58,15 @@ def checked(config: OrganismConfig, report: Report, importer: Importer) -> Organ
     _check_attributes(config.wire, WireLimits, LIMITS, ("limits",), report)
     _check_attributes(config.memory, MemoryLimits, MEMORY, ("memory",), report)
     _check_attributes(config.events, EventLimits, EVENTS, ("events",), report)
-    if ("llm",) not in report.broken:
-        LLM_SECTION.check(config.llm_config, ("llm",), report)
+    llm_config, models = checked_llm(config.llm_config, report, importer)
     listeners = _listeners_of(config, report)
-    resolved = [_listener(listener, ("listeners", index), report, importer) for index, listener in listeners]
+    egress = _folded_names(config.egress)
+    resolved: list[ListenerConfig] = []
+    for index, listener in listeners:
+        place: Path = ("listeners", index)
+        resolved.append(_listener(listener, place, report, importer))
+        check_agent(listener, place, models, egress, report)
+    check_costs(config.budgets, listeners, models, report)
     _check_names(listeners, report)
     # Whether they are allowed is not known where that key is broken, and nothing follows from it.
     lenient = config.allow_unknown_peers is True or ("allow_unknown_peers",) in report.broken
@@ -70,6 +77,7 @@ def checked(config: OrganismConfig, report: Report, importer: Importer) -> Organ
     return replace(
         config,
         listeners=tuple(resolved),
+        llm_config=llm_config,
         pipeline=checked_pipeline(config.pipeline, names, report, importer),
     )
 
@@ -86,6 +94,12 @@ def _listeners_of(config: OrganismConfig, report: Report) -> list[tuple[int, Lis
         else:
             report.add(("listeners", index), f"{shown(listener)} as a listener", "a ListenerConfig")
     return found
+
+
+def _folded_names(names: object) -> frozenset[str]:
+    """Those of a list that may still be none: its own check tells that."""
+    given = cast("Sequence[object]", names) if isinstance(names, (list, tuple)) else ()
+    return frozenset(name.casefold() for name in given if isinstance(name, str))
 
 
 def _check_attributes(value: object, kind: type, keys: Keys, path: Path, report: Report) -> None:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import dotenv
 from dotenv.parser import parse_stream
@@ -23,6 +23,7 @@ from phloem.errors import ConfigurationError, ConfigurationFault
 from .checks import checked
 from .folders import importable, own_modules
 from .imports import Importer
+from .llm import Dotenv, check_api_keys
 from .reading import read_config
 from .report import FileReport, PythonReport, Spot, closest, listener_place, quoted
 from .tree import Unreadable, read_tree
@@ -30,12 +31,20 @@ from .tree import Unreadable, read_tree
 LONGEST_FILE: Final = 1024 * 1024  # bytes; a thousand listeners are a quarter of it
 
 
-def load_config(path: str | os.PathLike[str], *, listeners: Sequence[ListenerConfig] = ()) -> OrganismConfig:
+def load_config(
+    path: str | os.PathLike[str],
+    *,
+    listeners: Sequence[ListenerConfig] = (),
+    keys: bool = False,
+    backends: Sequence[Any] | None = None,
+) -> OrganismConfig:
     """Read, import and check an organism.yaml; the result is resolved.
 
     ``listeners`` are added to the file's before names and peers are checked. The file's folder
     is importable meanwhile, and the ``.env`` beside it is in the environment from then on,
-    wherever the environment did not know better. Runs user code (imports); never a checkpoint.
+    wherever the environment did not know better. With ``keys`` a backend of a model whose key no
+    variable has is a fault too, unless it is optional. ``backends`` take the place of those that the
+    file's ``llm`` section has, which may have none then. Runs user code (imports); never a checkpoint.
     Raises ConfigurationError with every fault at once, each at ``file:line:column``.
     """
     file = os.fspath(path)
@@ -49,23 +58,28 @@ def load_config(path: str | os.PathLike[str], *, listeners: Sequence[ListenerCon
     count = len(config.listeners)
     report.names = {count + i: listener_place(entry.name, count + i + 1) for i, entry in enumerate(listeners)}
     config = replace(config, listeners=(*config.listeners, *listeners))
+    config = _with_backends(config, backends)
     folder = FilePath(file).absolute().parent.resolve()
     with importable(folder), own_modules(folder):
-        _read_environment(FilePath(file).with_name(".env"), report)
+        beside = _read_environment(FilePath(file).with_name(".env"), report)
         resolved = checked(config, report, Importer(folder))
+    if keys and beside is not None:
+        check_api_keys(resolved.llm_config, beside, report)
     report.raise_all()
     return resolved
 
 
-def resolve(config: OrganismConfig) -> OrganismConfig:
+def resolve(config: OrganismConfig, *, backends: Sequence[Any] | None = None) -> OrganismConfig:
     """Import and check a configuration that Python made; once resolved, it stays as it is.
 
-    Where both a class (or handler) and an import path are given, the class is taken.
-    Raises ConfigurationError with every fault at once, each naming its listener.
+    Where both a class (or handler) and an import path are given, the class is taken. ``backends`` take
+    the place of those that the ``llm`` section has. Raises ConfigurationError with every fault at once,
+    each naming its listener.
     """
     if not isinstance(config, OrganismConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
         fault = ConfigurationFault("organism", f"a {type(config).__name__}", "an OrganismConfig")
         raise ConfigurationError([fault])
+    config = _with_backends(config, backends)
     given = cast("object", config.listeners)
     names = {
         index: listener_place(getattr(listener, "name", None), index + 1)
@@ -83,10 +97,6 @@ def unbuilt(config: OrganismConfig) -> tuple[str, ...]:
     """A sentence for each part that the configuration asks for and this version does not have."""
     asked = config.declared
     sentences: list[str] = []
-    if config.llm_config or "llm" in asked:
-        sentences.append(
-            "llm: checked and kept, not used: calling models needs a later version and phloem[llm]"
-        )
     if config.identity_path or "identity" in asked:
         sentences.append("identity: checked and kept, not used: signing messages needs a later version")
     if config.port != PORT or "port" in asked:
@@ -94,6 +104,13 @@ def unbuilt(config: OrganismConfig) -> tuple[str, ...]:
             "port: checked and kept, not used: listening on it needs a later version and phloem[server]"
         )
     return tuple(sentences)
+
+
+def _with_backends(config: OrganismConfig, backends: Sequence[Any] | None) -> OrganismConfig:
+    """The same, with these in the place of the ``llm`` section's."""
+    if backends is None:
+        return config
+    return replace(config, llm_config={**config.llm_config, "backends": list(backends)})
 
 
 def _text_of(file: str, report: FileReport) -> str:
@@ -135,10 +152,13 @@ def _alternative(missing: FilePath) -> str:
     return "an organism.yaml" if hit is None else f"an organism.yaml; did you mean {quoted(hit)}?"
 
 
-def _read_environment(file: FilePath, report: FileReport) -> None:
-    """Variables of a ``.env`` that the environment does not have yet. A folder of that name is none."""
+def _read_environment(file: FilePath, report: FileReport) -> Dotenv | None:
+    """Variables of a ``.env`` that the environment does not have yet. A folder of that name is none.
+
+    None once a fault of it is reported: what it should have said is not known.
+    """
     if not file.is_file():
-        return
+        return Dotenv(file.absolute())
     try:
         text = file.read_text("utf-8-sig")
         broken = [binding.original.line for binding in parse_stream(io.StringIO(text)) if binding.error]
@@ -147,9 +167,15 @@ def _read_environment(file: FilePath, report: FileReport) -> None:
         for line in sorted(set(broken)):
             # Never quoted: what stands in a .env are secrets.
             report.beside(f"{file}:{line}:1", "a line that cannot be read", "NAME=value")
-        if not broken:
-            dotenv.load_dotenv(stream=io.StringIO(text), override=False)
+        if broken:
+            return None
+        dotenv.load_dotenv(stream=io.StringIO(text), override=False)
+        values = dotenv.dotenv_values(stream=io.StringIO(text))
+        return Dotenv(
+            file.absolute(), True, {name: bool(value and value.strip()) for name, value in values.items()}
+        )
     except UnicodeDecodeError:
         report.beside(str(file), "bytes that are not UTF-8", "a file in UTF-8")
     except OSError as error:
         report.beside(str(file), f"a file that cannot be read ({error.strerror})", "a file that can")
+    return None

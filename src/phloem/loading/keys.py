@@ -6,48 +6,39 @@ walks them over a file, ``checks`` over a configuration that Python built.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
-from phloem.config import OnFull, RunsOn, ThreadScheduling, Usage
+from phloem.config import OnFull, OnShort, RunsOn, ThreadScheduling, Usage, Wait
 
+from .llm_keys import LLM, LLM_SECTION, TEMPERATURE
 from .names import listener_name_problem, organism_name_problem, source_name_problem
-from .report import quoted
-from .rules import Choice, Each, Flag, Key, Keys, Number, Seconds, Section, Text, Texts, Whole
+from .rules import Choice, Flag, Number, Seconds, Text, Texts, Whole
+from .sections import Each, Key, Keys, Section
 
 LIBXML_DEPTH: Final = 256  # a limit past it would promise what the parser refuses
 LIBXML_TEXT: Final = 10_000_000  # the same for one text
 FEWEST_THREADS: Final = 2  # a conversation's root and its first listener; with fewer none could begin
 
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def _variable_problem(text: str) -> tuple[str, str] | None:
-    if _VARIABLE.fullmatch(text):
-        return None
-    # Never quoted: somebody may have pasted the key itself.
-    return "something that cannot name a variable", "the name of an environment variable, such as XAI_API_KEY"
-
-
-def _address_problem(text: str) -> tuple[str, str] | None:
-    if re.match(r"https?://[^\s/]", text):
-        return None
-    return quoted(text), "an address that begins with http:// or https://"
-
-
 _USAGE: Final = tuple(word.value for word in Usage)
 _PATH: Final = "an import path such as handlers.hello.Greeting, or a list of them"
 
+_MONEY: Final = Number("money, more than 0, or none for no bound", none=True, optional=True)
 LISTENER_BUDGETS: Final[Keys] = {
     "messages": Key(Whole(optional=True), "messages"),
     "seconds": Key(Seconds(none=True, optional=True), "seconds"),
+    "tokens": Key(Whole(none=True, optional=True), "tokens"),
+    "cost": Key(_MONEY, "cost"),
 }
 BUDGETS: Final[Keys] = {
     "messages": Key(Whole(optional=True), "messages"),
     "hops": Key(Whole(optional=True), "hops"),
     "depth": Key(Whole(optional=True), "depth"),
     "seconds": Key(Seconds(none=True, optional=True), "seconds"),
+    "tokens": Key(Whole(none=True, optional=True), "tokens"),
+    "cost": Key(_MONEY, "cost"),
+    "repeats": Key(Whole(none=True, optional=True), "repeats"),
+    "on_short": Key(Choice(tuple(word.value for word in OnShort), optional=True), "on_short"),
 }
 LIMITS: Final[Keys] = {
     "max_bytes": Key(Whole(), "max_bytes"),
@@ -78,7 +69,7 @@ EVENTS: Final[Keys] = {
 LISTENER: Final[Keys] = {
     "name": Key(Text("a name", problem=listener_name_problem), "name", required=True),
     "payload_class": Key(Texts(_PATH, one=True), "payload_class_path", required=True),
-    "handler": Key(Text("an import path such as handlers.hello.greet"), "handler_path", required=True),
+    "handler": Key(Text("an import path such as handlers.hello.greet", empty=False), "handler_path"),
     "description": Key(Text(), "description"),
     "agent": Key(Flag(), "is_agent"),
     "peers": Key(Texts("a list of listeners' names", optional=True), "peers"),
@@ -90,11 +81,20 @@ LISTENER: Final[Keys] = {
     "retry_base_delay": Key(Seconds(zero=True), "retry_base_delay"),
     "retry_max_delay": Key(Seconds(zero=True), "retry_max_delay"),
     "handler_timeout": Key(Seconds(none=True, optional=True), "handler_timeout"),
-    "budgets": Key(Section(LISTENER_BUDGETS, "a mapping with messages, seconds"), "budgets"),
+    "budgets": Key(Section(LISTENER_BUDGETS, "a mapping with messages, seconds, tokens …"), "budgets"),
     "usage": Key(Choice(_USAGE, optional=True), "usage"),
     "runs_on": Key(Choice(tuple(word.value for word in RunsOn)), "runs_on"),
     "client_facing": Key(Flag(), "client_facing"),
     "service": Key(Flag(), "service"),
+    "model": Key(Text("a model's name"), "model"),
+    "temperature": Key(TEMPERATURE, "temperature"),
+    "max_tokens": Key(Whole(optional=True), "max_tokens"),
+    "max_history_tokens": Key(Whole(optional=True), "max_history_tokens"),
+    "wait": Key(Choice(tuple(word.value for word in Wait)), "wait"),
+    "stream": Key(Flag(), "stream"),
+    "accept_early": Key(Flag(), "accept_early"),
+    "max_attempts": Key(Whole(optional=True), "max_attempts"),
+    "idempotent": Key(Flag(), "idempotent"),
 }
 HOOK: Final = Text("an import path such as app.hooks.log", empty=False)
 STEP_KINDS: Final[Mapping[str, Keys]] = {  # what each ready-made step takes; ``by`` stands in for a step
@@ -135,30 +135,11 @@ SOURCE: Final[Keys] = {
     "priority": Key(Flag(), "priority"),
 }
 EGRESS: Final = Texts("a list of listeners' names")
-BACKEND: Final[Keys] = {
-    "provider": Key(Choice(("xai", "anthropic", "openai", "ollama")), required=True),
-    "name": Key(Text("a name", empty=False)),
-    "api_key_env": Key(Text("the name of an environment variable", problem=_variable_problem)),
-    "base_url": Key(Text("an address", problem=_address_problem)),
-    "priority": Key(Whole(None)),
-    "rate_limit_tpm": Key(Whole()),
-    "max_concurrent": Key(Whole()),
-    "supported_models": Key(Texts("a list of models' names")),
-    "timeout": Key(Seconds()),
-}
-LLM: Final[Keys] = {
-    "strategy": Key(Choice(("failover", "round-robin", "least-loaded"))),
-    "retries": Key(Whole(0)),
-    "retry_base_delay": Key(Seconds(zero=True)),
-    "retry_max_delay": Key(Seconds(zero=True)),
-    "backends": Key(Each(Section(BACKEND, "a mapping with provider …"), "a list of backends")),
-}
 ORGANISM: Final[Keys] = {
     "name": Key(Text("a name", problem=organism_name_problem), "name"),
     "identity": Key(Text("the path of a key file", empty=False), "identity_path"),
     "port": Key(Whole(0, 65_535), "port"),
 }
-LLM_SECTION: Final = Section(LLM, "a mapping with strategy, backends …")
 
 _IN_LIMITS: Final[Mapping[str, str]] = dict.fromkeys(LIMITS, "belongs under limits:")
 _IN_MEMORY: Final[Mapping[str, str]] = dict.fromkeys(MEMORY, "belongs under memory:")
@@ -174,6 +155,11 @@ _IN_STEP_KINDS: Final[Mapping[str, str]] = {
     for key in own
 }
 _BELONGS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(LLM, "belongs under llm:"),
+    **dict.fromkeys(
+        ("provider", "api_key_env", "base_url", "rate_limit_tpm", "supported_models"),
+        "belongs to a backend in backends: of llm:",
+    ),
     **dict.fromkeys(ORGANISM, "belongs under organism:"),
     **{key: "belongs under a listener in listeners:" for key in LISTENER if key not in ORGANISM},
     **_IN_LIMITS,
@@ -201,7 +187,7 @@ _TOP_SETTINGS: Final[Keys] = {
 SETTINGS: Final[Keys] = {**ORGANISM, **_TOP_SETTINGS}  # single values, wherever the file has them
 
 _SECTIONS: Final[Keys] = {
-    "budgets": Key(Section(BUDGETS, "a mapping with messages, hops, depth, seconds"), "budgets"),
+    "budgets": Key(Section(BUDGETS, "a mapping with messages, hops, tokens …"), "budgets"),
     "limits": Key(
         Section(LIMITS, "a mapping with max_bytes, max_text …", {**_IN_MEMORY, **_IN_EVENTS}),
         "wire",

@@ -16,12 +16,14 @@ from phloem.contract import contract_of
 from phloem.errors import ContractError
 from phloem.pump.calling import has_generator, is_async, wants_host
 
+from .agents import is_driven
 from .imports import Importer
 from .report import Path, Report, quoted
 from .rules import shown
 
 _A_CLASS = "a payload class: a dataclass, or a class with xsd() and xml_value()"
 _A_HANDLER = "async def or def handler(payload, metadata)"
+_NO_HANDLER = f"{_A_HANDLER}, or agent: true, which lets a model answer"
 _FOR_HOST = (
     "async def handler(payload, metadata), which is awaited there; without it, a worker thread runs it"
 )
@@ -53,6 +55,8 @@ def resolve_responses(
     if given is None and path_given == "":
         return None
     if (path_given if given is None else given) in ([], ()):
+        if listener.is_agent is True and listener.handler is None and not listener.handler_path:
+            return ()  # it sends, and leaves responding to others
         report.add(path, "an empty list as responds_with", "a class, or the key left out")
         return None
     return _classes(given, path_given, path, report, importer) or None
@@ -61,15 +65,17 @@ def resolve_responses(
 def resolve_handler(
     listener: ListenerConfig, path: Path, report: Report, importer: Importer
 ) -> AnyHandler | None:
-    """The listener's handler as it was declared, or None once its fault is reported."""
-    if path in report.broken:
+    """The listener's handler as it was declared; None for an agent without, or once its fault is reported."""
+    if path in report.broken or is_driven(listener):
         return None
     handler: Any = listener.handler
     name = ""
     if handler is None:
         name = cast("Any", listener.handler_path)
         if not isinstance(name, str) or not name:
-            report.add(path, "no handler" if name == "" else f"{shown(name)} as handler", _A_HANDLER)
+            if (*path[:-1], "agent") in report.broken:
+                return None  # an agent needs none
+            report.add(path, "no handler" if name == "" else f"{shown(name)} as handler", _NO_HANDLER)
             return None
         handler = importer.find(name, path, report)
         if handler is None:

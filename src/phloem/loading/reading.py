@@ -21,10 +21,11 @@ from phloem.config import (
 from .keys import LISTENER, LISTENER_BUDGETS, SETTINGS, SOURCE, TOP
 from .pipeline import read_edit
 from .report import FileReport, Path
-from .rules import BROKEN, Section
+from .rules import BROKEN, tell
+from .sections import Section
 from .tree import Value
 
-UNBUILT: Final = ("llm", "identity", "port")  # keys whose part is not built yet
+UNBUILT: Final = ("identity", "port")  # keys whose part is not built yet
 
 
 def read_config(root: Value, report: FileReport) -> OrganismConfig:
@@ -74,6 +75,8 @@ def _listener(read: Any, path: Path, report: FileReport) -> ListenerConfig:
     entry = cast("dict[str, Any]", read)
     Section(LISTENER, "").missing(entry, path, report)
     report.broken.update((*path, key) for key in LISTENER if LISTENER[key].required and key not in entry)
+    if entry.get("handler") == "":  # an agent may do without the key, which an empty one is not
+        tell(report, (*path, "handler"), "an empty text", LISTENER["handler"].rule.expected)
     fields: dict[str, Any] = {"name": ""} | {LISTENER[key].field: value for key, value in entry.items()}
     if "budgets" in fields:
         fields["budgets"] = Budgets(

@@ -111,6 +111,8 @@ class PythonReport:
             where = self._names[int(path[1])]
         elif len(path) > 1 and path[0] in _NUMBERED:
             where = f"{_NUMBERED[str(path[0])]} number {int(path[1]) + 1}"
+        elif len(path) > 2 and path[:2] == ("llm", "backends"):
+            where = f"backend number {int(path[2]) + 1}"
         self._faults.append(ConfigurationFault(where, found, expected))
 
     def raise_all(self) -> None:

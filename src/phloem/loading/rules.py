@@ -1,20 +1,22 @@
-"""The kinds of values a configuration may hold: how each is read from YAML, and which fit.
+"""The kinds of single values a configuration may hold: how each is read from YAML, and which fit.
 
 Decides types and ranges, one class per kind, each with the words for what it expects.
-Knows no key (``keys`` has the tables) and nothing of listeners or classes. A value from
-a file is read and then checked; a value from Python is only checked: one rule for both.
+Knows no key (``keys`` has the tables) and nothing of listeners or classes; mappings and lists of
+anything are in ``sections``. A value from a file is read and then checked; a value from Python is
+only checked: one rule for both.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, Protocol, cast, final
 
-from .report import FileReport, Path, Report, closest, quoted, suggesting
-from .tree import Items, Scalar, Table, Value, decimal, describe
+from .report import FileReport, Path, Report, quoted, suggesting
+from .tree import Items, Scalar, Value, decimal, describe
 
 BROKEN: Final = object()  # what a value is read as once its fault is reported
 
@@ -61,17 +63,29 @@ def shown(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def _wrong(rule: Rule, value: Value, path: Path, report: FileReport, hint: str = "") -> object:
+def wrong(rule: Rule, value: Value, path: Path, report: FileReport, hint: str = "") -> object:
+    """Report a value of a file that is none of a rule's."""
     return tell(report, path, describe(value), rule.expected + hint)
 
 
-def _number_in(value: Scalar) -> float | None:
+def number_in(value: Scalar) -> float | None:
     """The number that a plain word writes in decimal."""
     text = value.text.casefold()
     if len(text) > _LONGEST_NUMBER or not any(map(str.isdecimal, text)) or not _NUMBER.fullmatch(text):
         return None
     number = float(text.replace("_", ""))
     return number if math.isfinite(number) else None  # 1e999 is not how one says none
+
+
+def whole_in(value: Scalar) -> int | None:
+    """The whole number that a plain word writes in decimal."""
+    if _WHOLE.fullmatch(value.text) and len(value.text) <= _LONGEST_NUMBER:
+        return int(value.text.replace("_", ""))
+    return None
+
+
+def _says_none(value: Value) -> bool:
+    return isinstance(value, Scalar) and value.plain and value.text.casefold() in ("none", ".inf", "+.inf")
 
 
 def _in_decimal(value: Scalar) -> str:
@@ -91,10 +105,10 @@ class Text:
 
     def read(self, value: Value, path: Path, report: FileReport) -> object:
         if not isinstance(value, Scalar):
-            return _wrong(self, value, path, report)
+            return wrong(self, value, path, report)
         if value.kind not in ("str", "value", "merge"):
             hint = f'; if that text is meant, write "{value.text}" in quotes' if value.text else ""
-            return _wrong(self, value, path, report, hint)
+            return wrong(self, value, path, report, hint)
         return value.text
 
     def check(self, value: Any, path: Path, report: Report) -> None:
@@ -138,7 +152,7 @@ class Flag:
     def read(self, value: Value, path: Path, report: FileReport) -> object:
         if isinstance(value, Scalar) and value.kind == "bool":
             return value.text.lower() in ("true", "yes", "on")
-        return _wrong(self, value, path, report)
+        return wrong(self, value, path, report)
 
     def check(self, value: Any, path: Path, report: Report) -> None:
         if not isinstance(value, bool):
@@ -153,22 +167,25 @@ class Whole:
     low: int | None = 1
     high: int | None = None
     optional: bool = False  # None is allowed from Python, where it means: inherited
+    none: bool = False  # none says that there is no bound, and is math.inf in Python
 
     @property
     def expected(self) -> str:
         if self.low is not None and self.high is not None:
             return f"a whole number from {self.low} to {self.high}"
-        return "a whole number" if self.low is None else f"a whole number, at least {self.low}"
+        words = "a whole number" if self.low is None else f"a whole number, at least {self.low}"
+        return f"{words}, or none for no bound" if self.none else words
 
     def read(self, value: Value, path: Path, report: FileReport) -> object:
+        if self.none and _says_none(value):
+            return math.inf
         if not isinstance(value, Scalar) or value.kind != "int":
-            return _wrong(self, value, path, report)
-        if _WHOLE.fullmatch(value.text) and len(value.text) <= _LONGEST_NUMBER:
-            return int(value.text.replace("_", ""))
-        return _wrong(self, value, path, report, _in_decimal(value))
+            return wrong(self, value, path, report)
+        number = whole_in(value)
+        return wrong(self, value, path, report, _in_decimal(value)) if number is None else number
 
     def check(self, value: Any, path: Path, report: Report) -> None:
-        if value is None and self.optional:
+        if (value is None and self.optional) or (self.none and value == math.inf):
             return
         if (
             not isinstance(value, int)
@@ -195,12 +212,11 @@ class Seconds:
 
     def read(self, value: Value, path: Path, report: FileReport) -> object:
         if not isinstance(value, Scalar) or not value.plain:
-            return _wrong(self, value, path, report)
-        text = value.text.casefold()
-        if text in ("none", ".inf", "+.inf") and self.none:
+            return wrong(self, value, path, report)
+        if self.none and _says_none(value):
             return math.inf
-        number = _number_in(value)
-        return _wrong(self, value, path, report, _in_decimal(value)) if number is None else number
+        number = number_in(value)
+        return wrong(self, value, path, report, _in_decimal(value)) if number is None else number
 
     def check(self, value: Any, path: Path, report: Report) -> None:
         if value is None and self.optional:
@@ -219,22 +235,33 @@ class Seconds:
 @final
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A finite number above 0, up to a bound."""
+    """A finite number above 0 (``zero``: 0 as well), up to a bound."""
 
     expected: str = "a number, more than 0"
     high: float = math.inf
+    zero: bool = False
+    optional: bool = False  # None is allowed from Python, where it means: inherited
+    none: bool = False  # none says that there is no bound, and is math.inf in Python
+    exact: bool = False  # a Decimal from Python will do as well
 
     def read(self, value: Value, path: Path, report: FileReport) -> object:
-        number = _number_in(value) if isinstance(value, Scalar) and value.plain else None
+        if self.none and _says_none(value):
+            return math.inf
+        number = number_in(value) if isinstance(value, Scalar) and value.plain else None
         hint = _in_decimal(value) if isinstance(value, Scalar) else ""
-        return _wrong(self, value, path, report, hint) if number is None else number
+        return wrong(self, value, path, report, hint) if number is None else number
 
     def check(self, value: Any, path: Path, report: Report) -> None:
+        if value is None and self.optional:
+            return
+        kinds = (int, float, Decimal) if self.exact else (int, float)
         if (
-            not isinstance(value, (int, float))
+            not isinstance(value, kinds)
             or isinstance(value, bool)
-            or not 0 < value <= self.high
-            or value == math.inf
+            or math.isnan(value)
+            or not 0 <= value <= self.high
+            or (value == 0 and not self.zero)
+            or (value == math.inf and not self.none)
         ):
             tell(report, path, shown(value), self.expected)
 
@@ -257,7 +284,7 @@ class Texts:
             return tuple("" if word is BROKEN else word for word in words)
         if self.one:
             return Text(self.expected).read(value, path, report)
-        return _wrong(self, value, path, report)
+        return wrong(self, value, path, report)
 
     def check(self, value: Any, path: Path, report: Report) -> None:
         if (value is None and self.optional) or (isinstance(value, str) and self.one):
@@ -268,102 +295,3 @@ class Texts:
         for index, item in enumerate(cast("Sequence[object]", value)):
             if (*path, index) not in report.broken:
                 Text("text", empty=False).check(item, (*path, index), report)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key: its kind of value, the attribute it is kept as, and whether it must be there."""
-
-    rule: Rule
-    field: str = ""
-    required: bool = False
-
-
-Keys = Mapping[str, Key]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A mapping with known keys. Read as a dict by YAML key; faults of keys point at the key."""
-
-    keys: Keys
-    expected: str
-    homes: Mapping[str, str] | None = None  # keys that belong elsewhere, and where
-
-    def read(self, value: Value, path: Path, report: FileReport) -> object:
-        if not isinstance(value, Table):
-            return _wrong(self, value, path, report)
-        report.places.setdefault(path, value.spot)
-        result: dict[str, object] = {}
-        given = {key.text for key, _ in value.entries}
-        for key, entry in value.entries:
-            known = self.keys.get(key.text)
-            if known is None:
-                report.at(key.spot, f"the unknown key {quoted(key.text)}", self._instead(key.text))
-                meant = closest(key.text, self.keys)
-                if meant is not None and meant not in given:
-                    report.broken.add((*path, meant))  # misspelt, so not missing as well
-                continue
-            place = (*path, key.text)
-            # Nothing stands nowhere; its key does.
-            nothing = isinstance(entry, Scalar) and entry.kind == "null" and not entry.text
-            report.places[place] = key.spot if nothing else entry.spot
-            read = known.rule.read(entry, place, report)
-            if read is not BROKEN:
-                result[key.text] = read
-        return result
-
-    def check(self, value: Any, path: Path, report: Report) -> None:
-        if not isinstance(value, Mapping):
-            tell(report, path, shown(value), self.expected)
-            return
-        plain = cast("Mapping[str, object]", value)
-        for key, entry in plain.items():
-            if key not in self.keys:
-                report.add((*path, key), f"the unknown key {quoted(str(key))}", self._instead(str(key)))
-            elif (*path, key) not in report.broken:
-                self.keys[key].rule.check(entry, (*path, key), report)
-        self.missing(plain, path, report)
-
-    def missing(self, value: Mapping[str, object], path: Path, report: Report) -> None:
-        """Report each required key that is not there (a broken one is)."""
-        for key, known in self.keys.items():
-            if known.required and key not in value and (*path, key) not in report.broken:
-                report.add(path, f"no {key}", f"{key}: {known.rule.expected}")
-
-    def _instead(self, key: str) -> str:
-        home = (self.homes or {}).get(key)
-        if home is not None:
-            return f"it {home}"
-        meant = closest(key, self.keys)
-        return (
-            "one of " + ", ".join(self.keys)
-            if meant is None
-            else f"a known key; did you mean {quoted(meant)}?"
-        )
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Each:
-    """A list of values of one kind. A broken one leaves its place empty: BROKEN."""
-
-    rule: Rule
-    expected: str
-
-    def read(self, value: Value, path: Path, report: FileReport) -> object:
-        if not isinstance(value, Items):
-            return _wrong(self, value, path, report)
-        for index, item in enumerate(value.items):
-            report.places[(*path, index)] = item.spot
-        return [self.rule.read(item, (*path, index), report) for index, item in enumerate(value.items)]
-
-    def check(self, value: Any, path: Path, report: Report) -> None:
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            tell(report, path, shown(value), self.expected)
-            return
-        for index, item in enumerate(cast("Sequence[object]", value)):
-            if (*path, index) not in report.broken:
-                self.rule.check(item, (*path, index), report)

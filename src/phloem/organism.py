@@ -23,7 +23,9 @@ from phloem.errors import ConfigurationError, ConfigurationFault, OutcomeForgott
 from phloem.events import EventBus, open_event_bus
 from phloem.feeding.attached import Attached, attach
 from phloem.feeding.batches import BatchResults, Messages, open_batch
-from phloem.loading import importable, load_config, resolve, running_listeners
+from phloem.llm.driving import drive
+from phloem.llm.facade import LLM, open_llm, takes
+from phloem.loading import Driver, importable, load_config, resolve, running_listeners
 from phloem.memory.todos import TodoWatcher
 from phloem.messages import (
     Cause,
@@ -38,7 +40,7 @@ from phloem.messages import (
     ShutdownReport,
     iso_time,
 )
-from phloem.primitives import BOOT_LISTENER, SERVICE_LISTENERS, Boot
+from phloem.primitives import BOOT_LISTENER, DRIVEN_HEAR, SERVICE_LISTENERS, Boot
 from phloem.pump.calling import Calling, HandlerThreads
 from phloem.pump.conversing import Conversation
 from phloem.pump.dispatch import callers_context
@@ -64,9 +66,14 @@ class Organism:
     """One configuration, running. Made by ``open_organism``."""
 
     def __init__(
-        self, config: OrganismConfig, listeners: Sequence[Listener], pump: Pump, threads: HandlerThreads
+        self,
+        config: OrganismConfig,
+        listeners: Sequence[Listener],
+        pump: Pump,
+        threads: HandlerThreads,
+        llm: LLM,
     ) -> None:
-        self.config, self.events = config, pump.core.events
+        self.config, self.events, self.llm = config, pump.core.events, llm
         self._pump, self._core, self._threads = pump, pump.core, threads
         self._door = Door(pump, config.budgets.over(DEFAULT_BUDGETS))
         self.listeners: Mapping[str, Listener] = MappingProxyType(self._core.listeners)
@@ -290,7 +297,11 @@ class Organism:
 
     def statistics(self) -> dict[str, Any]:
         """Counts for an operator: messages, conversations, seats, queue, threads and each listener's."""
-        return {**statistics_of(self._pump, self.context), "threads": self._threads.statistics()}
+        return {
+            **statistics_of(self._pump, self.context),
+            "threads": self._threads.statistics(),
+            "llm": self.llm.statistics(),
+        }
 
 
 @asynccontextmanager
@@ -305,6 +316,7 @@ async def open_organism(
     faults: Faults | None = None,
     host: Host | None = None,
     pipeline: Pipeline | None = None,
+    backends: Sequence[Any] | None = None,
 ) -> AsyncIterator[Organism]:
     """A running organism on Trio: what ``phloem.open_organism`` opens on every side, and says the rest of.
 
@@ -315,29 +327,34 @@ async def open_organism(
         raise ConfigurationError([ConfigurationFault("pipeline", found_type, "a Pipeline")])
     with _folder_of(config):
         if isinstance(config, OrganismConfig):
-            found = resolve(dataclasses.replace(config, listeners=(*config.listeners, *listeners)))
+            found = dataclasses.replace(config, listeners=(*config.listeners, *listeners))
+            found = resolve(found, backends=backends)
         else:
-            found = load_config(config, listeners=listeners)
+            found = load_config(config, listeners=listeners, keys=True, backends=backends)
         calling = Calling(found.max_sync_handlers, host)
-        running = running_listeners(found, [BOOT_LISTENER], SERVICE_LISTENERS, calling)
+        driver = Driver(drive, DRIVEN_HEAR, takes(found.llm_config, os.environ))
+        running = running_listeners(found, [BOOT_LISTENER], SERVICE_LISTENERS, calling, driver)
         clock = TrioClock() if clock is None else clock
         ids = SeededIds() if ids is None else ids
+        # Seeded from here, for a simulation has its own ``os.urandom`` and no way to Python's.
+        random = random_module.Random(os.urandom(16)) if random is None else random
         async with (
             _bus_of(found, clock, ids, faults) as events,
+            open_llm(found.llm_config, running, random=random, clock=clock, faults=faults) as llm,
             open_pump(
                 found,
-                running,
+                [dataclasses.replace(each, prompt="") for each in running],  # no handler gets at one
                 LoggingObserver(found.name) if observer is None else observer,
                 clock,
                 ids,
-                # Seeded from here, for a simulation has its own ``os.urandom`` and no way to Python's.
-                random_module.Random(os.urandom(16)) if random is None else random,
+                random,
                 events,
                 faults,
                 Pipeline.of(found.pipeline) if pipeline is None else pipeline,
             ) as pump,
         ):
-            organism = Organism(found, running, pump, calling.threads)
+            pump.core.llm = llm
+            organism = Organism(found, running, pump, calling.threads, llm)
             await organism._boot()
             pump.open_gates()
             yield organism

@@ -13,11 +13,12 @@ from typing import Annotated, Final, final
 
 from phloem.config import MAX_NAME, MAX_TODO_DESCRIPTION, ListenerConfig
 from phloem.contract import Doc, Pattern, xmlify
-from phloem.messages import BOOT, TODO, TODO_COMPLETE, HandlerMetadata, HandlerResponse
+from phloem.messages import BOOT, TODO, TODO_COMPLETE, HandlerMetadata, HandlerResponse, Huh, SystemError
 from phloem.pump.within import get_todo_registry
 
 __all__ = [
     "BOOT_LISTENER",
+    "DRIVEN_HEAR",
     "SERVICE_LISTENERS",
     "Boot",
     "TodoClosed",
@@ -132,3 +133,5 @@ SERVICE_LISTENERS: Final = (
         responds_with=TodoClosed,
     ),
 )
+# What agents that phloem drives take beside what they are declared to.
+DRIVEN_HEAR: Final = (Huh, SystemError, TodoRegistered, TodoClosed)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
-from typing import NoReturn, final
+from typing import Any, NoReturn, final
 
 import trio
 
@@ -39,6 +39,7 @@ def open_organism(
     faults: Faults | None = None,
     host: Host | None = None,
     pipeline: Pipeline | None = None,
+    backends: Sequence[Any] | None = None,
 ) -> AbstractAsyncContextManager[Organism]:
     """A running organism, from a configuration or the path of an organism.yaml.
 
@@ -46,7 +47,8 @@ def open_organism(
     deadlines are on Trio's own (a ``trio.testing.MockClock`` moves them). What an ``observer``
     raises ends the organism. ``faults`` let handlers, subscribers and threads fail on purpose.
     ``host`` is the event loop around, for handlers that run there. ``pipeline`` takes the place of the
-    one that a file or configuration declares.
+    one that a file or configuration declares, ``backends`` that of the ``llm`` section's: objects with
+    ``async complete(request)``, such as a ``ScriptedBackend``, or mappings as a file has them.
     Left normally it drains for ``shutdown_grace`` seconds, and its bus delivers what is pending
     for ``events.grace`` more; left by an error or cancelled it drops what is in flight, and
     ``organism.report`` says what. Raises ConfigurationError with all faults.
@@ -69,6 +71,7 @@ def open_organism(
             observer=observer,
             faults=faults,
             pipeline=pipeline,
+            backends=backends,
         ),
         host,
     )

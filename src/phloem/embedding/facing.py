@@ -22,6 +22,10 @@ from phloem.events.scoped import ScopedBus
 from phloem.events.streams import EventStream
 from phloem.feeding.attached import Attached
 from phloem.feeding.batches import BatchResults
+from phloem.llm.facade import LLM
+from phloem.llm.requests import Deltas
+from phloem.llm.router import Router
+from phloem.llm.streaming import RoutedDeltas
 from phloem.messages import Host
 from phloem.organism import Organism
 from phloem.pump.conversing import Conversation
@@ -134,6 +138,19 @@ class StreamFace(Face):
 
 
 @final
+class DeltasFace(Face):
+    """An answer of a model on its way."""
+
+    __slots__ = ()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        return await cross(self._guest, self._own.__anext__)
+
+
+@final
 class ExpectationFace(Face):
     """An event to come, awaited or disarmed."""
 
@@ -168,6 +185,10 @@ READS: Final = ("attach", "open_batch")  # are given something to read, which ma
 FACES: Final[Mapping[type[Any], type[Face]]] = {
     Organism: OrganismFace,
     Conversation: Face,
+    LLM: Face,
+    Router: Face,
+    Deltas: DeltasFace,  # as the API names it,
+    RoutedDeltas: DeltasFace,  # and as it is
     Source: Face,
     Attached: Face,
     BatchResults: StreamFace,

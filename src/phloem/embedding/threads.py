@@ -290,6 +290,7 @@ def open_organism_in_thread(
     observer: Observer | None = None,
     faults: Faults | None = None,
     pipeline: Pipeline | None = None,
+    backends: Sequence[Any] | None = None,
 ) -> Iterator[OrganismInThread]:
     """As ``open_organism``, for programs that do not await: it runs in a thread of its own.
 
@@ -308,9 +309,10 @@ def open_organism_in_thread(
     with folder:
         # Imported in the organism's thread, a module that is being imported here would wait for us for ever.
         if isinstance(config, OrganismConfig):
-            found = resolve(dataclasses.replace(config, listeners=(*config.listeners, *listeners)))
+            found = dataclasses.replace(config, listeners=(*config.listeners, *listeners))
+            found = resolve(found, backends=backends)
         else:
-            found = load_config(config, listeners=listeners)
+            found = load_config(config, listeners=listeners, keys=True, backends=backends)
         opens = partial(
             open_organism,
             found,
@@ -320,6 +322,7 @@ def open_organism_in_thread(
             observer=observer,
             faults=faults,
             pipeline=pipeline,
+            backends=backends,
         )
         thread = OrganismThread(opens, found.name)
         with thread.running() as organism:

@@ -9,7 +9,8 @@ from typing import Any
 
 from phloem.cli import init
 
-TEMPLATES = ("minimal", "pipeline", "todo")
+TEMPLATES = ("minimal", "pipeline", "todo", "debate", "tool-user", "research")
+ON_MODELS = ("debate", "tool-user", "research")  # they run on a script as long as there is no key
 FILES = {"organism.yaml", "handlers.py", "test_organism.py", "README.md", ".env.example", "messages.ndjson"}
 SOURCE = Path(init.__file__).with_name("templates")
 BIN = str(Path(sys.executable).parent)
@@ -35,6 +36,22 @@ def made(folder: Path, *arguments: str, **more: Any) -> str:
     done = bare(["phloem", "init", *arguments], folder, **more)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+def files_of(template: str) -> set[str]:
+    """What a new organism of that template has."""
+    if template not in ON_MODELS:
+        return FILES
+    return (
+        FILES | {"stand_in.py"}
+        if template != "debate"
+        else FILES - {"handlers.py"} | {"stand_in.py", "payloads.py"}
+    )
+
+
+def source_of(template: str) -> Path:
+    """Where phloem has that template."""
+    return SOURCE / template.replace("-", "_")
 
 
 def next_commands(out: str) -> list[str]:

@@ -22,7 +22,19 @@ __all__ = ["main"]
 _COMMANDS: Final = MappingProxyType(
     {
         name: f".{name}"
-        for name in ("demo", "init", "check", "schema", "graph", "send", "run", "console", "sim", "trace")
+        for name in (
+            "demo",
+            "init",
+            "check",
+            "schema",
+            "graph",
+            "send",
+            "run",
+            "console",
+            "sim",
+            "trace",
+            "llm",
+        )
     }
 )
 

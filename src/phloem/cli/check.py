@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from phloem.config import Budgets, EventLimits, ListenerConfig, MemoryLimits, OrganismConfig
+    from phloem.llm.settings import LLMSettings
 
 __all__ = ["command"]
 
@@ -38,7 +39,7 @@ def command(settings: Settings, file: str) -> int:
     """Check the organism in FILE: its faults, all at once, or its listeners, peers and limits.
 
     \b
-    Imports the modules that the file names; runs no handler.
+    Imports the modules that the file names; runs no handler and calls no model.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -49,7 +50,8 @@ def command(settings: Settings, file: str) -> int:
     from .rich_console import open_console
 
     settings.start_logging()
-    config = load_config(file)
+    config = load_config(file, keys=True)
+    models = _models(config)
     _check_running(config)
     if settings.quiet:
         return 0
@@ -57,8 +59,12 @@ def command(settings: Settings, file: str) -> int:
     console.print(Text(f"{config.name}: {counted(len(config.listeners), 'listener')}", style="bold"))
     names = _known(config)
     egress = {name.casefold() for name in config.egress}
-    _print_listeners(console, [_row(listener, names, egress) for listener in config.listeners])
-    for head, rows in (("pipeline", _edits(config)), ("source", _sources(config))):
+    _print_listeners(console, [_row(each, names, egress, models.default_model) for each in config.listeners])
+    for head, rows in (
+        ("pipeline", _edits(config)),
+        ("source", _sources(config)),
+        ("backend", _backends(models)),
+    ):
         if rows:
             extra = Table(head, "", box=SIMPLE_HEAD)
             for row in rows:
@@ -73,19 +79,40 @@ def command(settings: Settings, file: str) -> int:
     return 0
 
 
+def _models(config: OrganismConfig) -> LLMSettings:
+    """How models are called. Raises ConfigurationError for what only backends and their scripts find."""
+    import os
+
+    from phloem.errors import ConfigurationError, ConfigurationFault
+    from phloem.llm.script_reading import read_script
+    from phloem.llm.settings import read_settings
+
+    models = read_settings(config.llm_config, os.environ)
+    faults: list[ConfigurationFault] = []
+    for each in models.backends:
+        if each.kind == "scripted":
+            read_script(each.options["script"], f"llm, backend {each.name}, script", faults)
+    if faults:
+        raise ConfigurationError(faults)
+    return models
+
+
 def _check_running(config: OrganismConfig) -> None:
     """Raise ConfigurationError for all that is found only as an organism opens, or ``run`` its sources."""
+    import os
     from dataclasses import replace
 
     from phloem.errors import ConfigurationError, ConfigurationFault
     from phloem.framing.framed import Framed
-    from phloem.loading import running_listeners
-    from phloem.primitives import BOOT_LISTENER, SERVICE_LISTENERS
+    from phloem.llm.facade import takes
+    from phloem.loading import Driver, running_listeners
+    from phloem.primitives import BOOT_LISTENER, DRIVEN_HEAR, SERVICE_LISTENERS
     from phloem.pump.burying import check_branches
     from phloem.pump.pipeline import Pipeline
     from phloem.pump.routing import Routes
 
-    listeners = running_listeners(config, (BOOT_LISTENER,), SERVICE_LISTENERS)
+    driver = Driver(hears=DRIVEN_HEAR, takes=takes(config.llm_config, os.environ))
+    listeners = running_listeners(config, (BOOT_LISTENER,), SERVICE_LISTENERS, driver=driver)
     faults: list[ConfigurationFault] = []
     try:
         check_branches(Pipeline.of(config.pipeline).placed, listeners, Routes(listeners))
@@ -136,19 +163,29 @@ def _known(config: OrganismConfig) -> frozenset[str]:
     return frozenset(name.casefold() for name in (*(each.name for each in config.listeners), *SERVICES))
 
 
-def _row(listener: ListenerConfig, known: Collection[str], egress: Collection[str]) -> tuple[str, ...]:
+def _row(
+    listener: ListenerConfig, known: Collection[str], egress: Collection[str], default_model: str
+) -> tuple[str, ...]:
     from phloem.pump.calling import is_async, wants_host
 
+    driven, handler = listener.handler is None, listener.handler
     told = (
-        ("agent", listener.is_agent),
+        ("agent", listener.is_agent and not driven),
+        ("agent without handler", driven),
+        ("waits for all answers", listener.wait == "all"),
+        ("streams", listener.stream or listener.accept_early),
+        ("accepts early", listener.accept_early),
+        ("idempotent", listener.idempotent),
         ("broadcast", listener.broadcast),
         ("service", listener.service),
         ("egress", listener.name.casefold() in egress),
         ("client facing", listener.client_facing),
-        ("in a thread", not is_async(listener.handler)),
-        ("on the host", wants_host(listener.handler, listener.runs_on)),
+        ("in a thread", not driven and not is_async(handler)),
+        ("on the host", not driven and wants_host(handler, listener.runs_on)),
     )
     kinds = [kind for kind, is_one in told if is_one]
+    if model := listener.model or (default_model if listener.is_agent else ""):
+        kinds.append(f"model: {model}")
     if listener.usage is not None:
         kinds.append(f"usage: {listener.usage}")
     return (
@@ -185,6 +222,26 @@ def _sources(config: OrganismConfig) -> list[tuple[str, str]]:
     return rows
 
 
+def _backends(models: LLMSettings) -> list[tuple[str, str]]:
+    """(name, what it is) of each, never what is in its key or its headers; then how one is chosen."""
+    rows: list[tuple[str, str]] = []
+    for each in models.backends:
+        provider = each.kind if isinstance(each.provider, str) else _maker(each.provider)
+        models_told = f", for {', '.join(each.supported_models)}" if each.supported_models else ""
+        rows.append((each.name, f"{provider}, priority {each.priority}{models_told}"))
+    rows += [(name, f"left out: {variable} is not set") for name, variable in models.left_out.items()]
+    if rows:
+        default = f", default model {models.default_model}" if models.default_model else ""
+        rows.append(("", f"strategy {models.strategy}{default}"))
+    return rows
+
+
+def _maker(provider: Any) -> str:
+    """The name of a factory, or of the class of a backend that is there already."""
+    name = getattr(provider, "__qualname__", None)
+    return name if isinstance(name, str) else type(provider).__qualname__
+
+
 def _classes(classes: type | Sequence[type] | None) -> str:
     if classes is None:
         return ""
@@ -205,9 +262,17 @@ def _own_limits(listener: ListenerConfig) -> Iterator[str]:
         yield f"{_shown(listener.handler_timeout)} s a message"
     if listener.retries:
         yield counted(listener.retries, "retry", "retries")
+    if listener.max_attempts is not None:
+        yield counted(listener.max_attempts, "attempt")
+    for name in ("temperature", "max_tokens", "max_history_tokens"):
+        if (value := getattr(listener, name)) is not None:
+            yield f"{name}: {_shown(value)}"
     if listener.budgets is not None:
         for name, value in _budgets(listener.budgets):
-            yield f"{value} {name.removesuffix('s') if value == '1' else name}"
+            if value == "none":
+                yield f"{name}: none"
+            else:
+                yield f"{value} {name.removesuffix('s') if value == '1' else name}"
 
 
 def _budgets(budgets: Budgets) -> Iterator[tuple[str, str]]:
@@ -247,6 +312,8 @@ def _memory(memory: MemoryLimits) -> Iterator[tuple[str, str]]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, float):
         return "none" if math.isinf(value) else f"{value:g}"
     return f"{value:,}"

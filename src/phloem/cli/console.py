@@ -70,7 +70,7 @@ def command(settings: Settings, file: str, grace: float | None, no_wait: bool, n
         interactive = not no_wait and _is_terminal()
         typed = os.isatty(STDIN)
         stdin, stdout = stack.enter_context(data_stdin()), stack.enter_context(data_stdout())
-        config = load_config(file)
+        config = load_config(file, keys=True)
         for sentence in unbuilt(config):
             settings.note(f"phloem: {sentence}")
         stack.enter_context(importable(os.path.dirname(os.path.abspath(file))))

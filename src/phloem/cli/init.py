@@ -23,15 +23,15 @@ from .shell import Settings, common_options, pass_settings
 
 __all__ = ["command"]
 
-_FILES: Final = (
-    "organism.yaml",
-    "handlers.py",
-    "test_organism.py",
-    "README.md",
-    ".env.example",
-    "messages.ndjson",
-)
-_TEMPLATES: Final = ("minimal", "pipeline", "todo")
+_TEMPLATES: Final[Mapping[str, Sequence[str]]] = {  # each with what it imports
+    "minimal": ("handlers.py",),
+    "pipeline": ("handlers.py",),
+    "todo": ("handlers.py",),
+    "debate": ("payloads.py", "stand_in.py"),
+    "tool-user": ("handlers.py", "stand_in.py"),
+    "research": ("handlers.py", "stand_in.py"),
+}
+_BESIDE: Final = ("test_organism.py", "README.md", ".env.example", "messages.ndjson")
 _NAME_LINE: Final = "  name: my-organism\n"  # as it stands in each template, so that they run as they are
 _PLAIN: Final = re.compile("[a-z][a-z0-9]*([-_][a-z0-9]+)*")  # what YAML may take for a text without quotes
 _NOT_TEXT: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
@@ -41,7 +41,7 @@ _NOT_TEXT: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null",
 @click.argument("name")
 @click.option(
     "--template",
-    type=click.Choice(_TEMPLATES),
+    type=click.Choice(tuple(_TEMPLATES)),
     default="minimal",
     show_default=True,
     help="What it begins as.",
@@ -53,16 +53,21 @@ def command(settings: Settings, name: str, template: str, force: bool) -> int:
     """Make a folder NAME with a new organism in it. NAME may be a path; its last part names the organism.
 
     \b
-    minimal   one listener, which answers
-    pipeline  three listeners, one of them an agent; constraints and budgets
-    todo      an agent that leaves a todo, is reminded, and reads its history
+    minimal    one listener, which answers
+    pipeline   three listeners, one of them an agent; constraints and budgets
+    todo       an agent that leaves a todo, is reminded, and reads its history
+    debate     a judge and two sides, agents without code, on a model
+    tool-user  an agent with a tool, and one whose handler asks the model
+    research   agents that work side by side; budgets of tokens and money
+    The last three run without a key as well: a script stands in for the model.
     Nothing is overwritten without --force, and no other file is touched.
     """
     organism = _organism_name(name)
     folder = Path(name)
     if os.path.lexists(folder) and not folder.is_dir():
         raise click.UsageError(f"NAME {name}: there is a file of that name", click.get_current_context())
-    taken = [each for each in _FILES if os.path.lexists(folder / each)]
+    files = _files(template)
+    taken = [each for each in files if os.path.lexists(folder / each)]
     if taken and not force:
         many = "are there already; --force overwrites them"
         one = "is there already; --force overwrites it"
@@ -71,8 +76,12 @@ def command(settings: Settings, name: str, template: str, force: bool) -> int:
         )
     _write(folder, _contents(template, organism), force=force)
     if not settings.quiet:
-        _tell(name)
+        _tell(name, files)
     return 0
+
+
+def _files(template: str) -> tuple[str, ...]:
+    return ("organism.yaml", *_TEMPLATES[template], *_BESIDE)
 
 
 def _organism_name(name: str) -> str:
@@ -89,8 +98,8 @@ def _organism_name(name: str) -> str:
 
 def _contents(template: str, organism: str) -> dict[str, bytes]:
     """What each file is to hold. Raises OSError if this phloem was installed without its templates."""
-    source = Path(__file__).with_name("templates") / template
-    contents = {name: (source / name).read_bytes() for name in _FILES}
+    source = Path(__file__).with_name("templates") / template.replace("-", "_")  # as packages are called
+    contents = {name: (source / name).read_bytes() for name in _files(template)}
     line = f"  name: {_yaml_text(organism)}\n".encode()
     contents["organism.yaml"] = contents["organism.yaml"].replace(_NAME_LINE.encode(), line, 1)
     return contents
@@ -159,13 +168,13 @@ def _remove_folder(path: Path) -> None:
         return  # somebody has put something into it meanwhile: then it is theirs
 
 
-def _tell(name: str) -> None:
+def _tell(name: str, files: Sequence[str]) -> None:
     organism, messages, test = (
         typed_path(os.path.join(name, each))
         for each in ("organism.yaml", "messages.ndjson", "test_organism.py")
     )
     lines = (
-        f"Made {typed([typed_path(name)])}: {', '.join(_FILES)}.",
+        f"Made {typed([typed_path(name)])}: {', '.join(files)}.",
         "",
         "Next, run it over its messages, then its test:",
         f"  {typed([*phloem_name(), 'run', organism, '--batch', messages])}",

@@ -107,6 +107,7 @@ class Book:
         """Breaks no promise by itself."""
 
     unread = broke = unseen
+    call_started = call_ended = budget_warning = repeating = unseen
     conversation_started = refused = buried = raised = retrying = claim_ignored = mended = unseen
     waiting = overslept = held_up = step_raised = phase = unseen
 

@@ -99,6 +99,7 @@ class Narrator:
 
     buried = raised = step_raised = retrying = claim_ignored = mended = unseen
     broke = waiting = overslept = held_up = phase = dropped = unseen
+    call_started = call_ended = budget_warning = repeating = unseen
 
     # -- lines ----------------------------------------------------------------------------------
 

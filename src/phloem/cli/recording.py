@@ -86,6 +86,7 @@ class Recorder:
         """Is in no trace."""
 
     unread = broke = unseen
+    call_started = call_ended = budget_warning = repeating = unseen
     buried = raised = retrying = claim_ignored = mended = waiting = overslept = held_up = step_raised = (
         phase
     ) = unseen

@@ -135,7 +135,7 @@ def _run_batch(
         # From here on: a module of the organism may print as soon as it is imported.
         stdin = stack.enter_context(data_stdin()) if batch in _STDIN else None
         stdout = stack.enter_context(data_stdout()) if out in _STDOUT or dead_letters in _STDOUT else None
-        config = load_config(file)
+        config = load_config(file, keys=True)
         for sentence in unbuilt(config):
             settings.note(f"phloem: {sentence}")
         incoming = stdin if stdin is not None else stack.enter_context(_opened(batch, os.O_RDONLY))
@@ -199,7 +199,7 @@ def _serve(settings: Settings, file: str, grace: float | None, allow_dead_letter
     folder = os.path.dirname(os.path.abspath(file))
     with ExitStack() as stack:
         outgoing = stack.enter_context(data_stdout())
-        config = load_config(file)
+        config = load_config(file, keys=True)
         for sentence in unbuilt(config):
             settings.note(f"phloem: {sentence}")
         if not config.sources:

@@ -142,9 +142,12 @@ def _prompt(settings: Settings, twins: Sequence[Listener]) -> str:
     if others:
         names = ", ".join(each.key for each in others)
         settings.note(f"phloem: this is what {agent.key!r} is told; its broadcast twins: {names}")
-    if not agent.prompt:
-        return agent.usage_instructions
-    return f"{_ended(agent.prompt)}\n{agent.usage_instructions}"
+    told = [agent.prompt, agent.usage_instructions]
+    if agent.driven:
+        from phloem.llm.instructions import answer_instructions
+
+        told.append(answer_instructions(agent.responds_with, gathers=agent.gathers))
+    return "\n".join(_ended(each) for each in told if each)
 
 
 def _in_one_line(xml: str) -> str:

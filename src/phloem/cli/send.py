@@ -54,7 +54,7 @@ def command(
 
     settings.start_logging()
     with data_stdout() as outgoing:
-        config = load_config(file)
+        config = load_config(file, keys=True)
         for sentence in unbuilt(config):
             settings.note(f"phloem: {sentence}")
         source = _OneMessage(listener, _from_stdin() if payload == "-" else payload)

@@ -119,9 +119,9 @@ def command(
     comes of a message, add --no-confluence.
 
     \b
-    PLAN: points (handler, bus subscriber, thread) with kinds (raise, raise-after, hang,
-    slow, garbage, base-exception), how likely a run has it and a visit meets it, and
-    how many seconds slow is; what is left out is as phloem has it.
+    PLAN: points (handler, bus subscriber, thread, provider) with kinds (raise, raise-after,
+    hang, slow, garbage, base-exception), how likely a run has it and a visit meets it,
+    and how many seconds slow is; what is left out is as phloem has it.
 
     Exit code 0 or 1; 4 for a deadlock or a time limit.
     """
@@ -144,9 +144,12 @@ def command(
     with ExitStack() as stack:
         config, whole = _loaded(settings, file, batch, stack)
         trace = None if out is None else stack.enter_context(_opened(out))
-        scenario = Scenario(
-            config, whole.requests, confluent=not no_confluence, deadlines=not allow_deadlines
-        )
+        from phloem.loading.agents import is_driven
+
+        # Who hears answers in the order in which they come may well say something else in another.
+        heard_in_order = any(is_driven(listener) for listener in config.listeners)
+        confluent = not (no_confluence or heard_in_order)
+        scenario = Scenario(config, whole.requests, confluent=confluent, deadlines=not allow_deadlines)
         words = _words(file, batch, plan, faults)
         words += ["--no-confluence"] if no_confluence else []
         words += ["--allow-deadlines"] if allow_deadlines else []

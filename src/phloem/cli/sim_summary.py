@@ -169,7 +169,7 @@ def _twice(findings: Findings) -> str:
 
 def _confluence(findings: Findings, plan: Plan, confluent: bool) -> str:
     if not confluent:
-        return "not compared: --no-confluence"
+        return "not compared: --no-confluence, or agents that hear answers as they come"
     if findings.explored is None:
         return "not compared"
     if any(isinstance(each.failure, NotConfluent) for each in findings.violations):

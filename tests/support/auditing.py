@@ -128,6 +128,7 @@ class Auditor:
         self.audit()
 
     dispatched = refused = buried = raised = retrying = unseen
+    call_started = call_ended = budget_warning = repeating = unseen
     unread = broke = unseen
     claim_ignored = mended = overslept = held_up = step_raised = waiting = phase = unseen
 

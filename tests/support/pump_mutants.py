@@ -146,14 +146,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a budget of messages is held too late by one",
-        "phloem.pump.ledger",
+        "phloem.pump.overruns",
         "conversation.messages + count > most:",
         "conversation.messages + count > most + 1:",
         DELEGATIONS,
     ),
     Mutant(
         "a budget of hops is held too late by one",
-        "phloem.pump.ledger",
+        "phloem.pump.overruns",
         "hops > budgets.hops:",
         "hops > budgets.hops + 1:",
         DELEGATIONS,

@@ -66,6 +66,7 @@ class Recorder:
     def unseen(self, *_: Any, **__: Any) -> None: ...
 
     unread = broke = unseen
+    call_started = call_ended = budget_warning = repeating = unseen
     dispatched = refused = buried = raised = claim_ignored = mended = overslept = held_up = step_raised = (
         waiting
     ) = phase = unseen

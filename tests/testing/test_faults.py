@@ -44,7 +44,7 @@ async def test_nor_are_there_in_a_plain_trio_run() -> None:
 
 
 def test_phloems_plan_has_every_point_that_it_visits_and_a_text_picks_among_them() -> None:
-    assert set(own.plan().points) == {"handler", "bus subscriber", "thread"}
+    assert set(own.plan().points) == {"handler", "bus subscriber", "thread", "provider"}
     assert own.plan("all") == own.plan() == own.plan(str(own.plan()))
     assert own.plan("thread").points == {"thread": own.POINTS["thread"]}
     picked = own.plan("handler=garbage:1:1").points["handler"]

@@ -17,6 +17,7 @@ from phloem.config import Budgets, OrganismConfig
 from phloem.events import AgentEvent
 from phloem.messages import Cause, ConversationState, HandlerMetadata, HandlerResponse, Outcome
 from phloem.organism import Organism
+from phloem.pump.accounts import Amount
 from phloem.testing.invariants import (
     Violation,
     check_pump,
@@ -110,6 +111,14 @@ def test_a_handler_may_write_to_its_metadata() -> None:
         (
             lambda organism: organism._core.ledger.abandoned_by.update(shutdown=1),
             "messages cut by the stop that the report does not list",
+        ),
+        (
+            lambda organism: organism._core.ledger.spending.hold(Amount(70, 0)),
+            "70 tokens reserved for calls of models after",
+        ),
+        (
+            lambda organism: organism._core.ledger.spending.hold(Amount(0, 7)),
+            "7 picos reserved for calls of models after",
         ),
     ],
 )

@@ -104,6 +104,7 @@ class _Book:
         """Says nothing of how a message ended."""
 
     dispatched = buried = raised = retrying = claim_ignored = mended = unseen
+    call_started = call_ended = budget_warning = repeating = unseen
     unread = broke = waiting = overslept = held_up = step_raised = phase = unseen
 
     def records(self) -> list[Record]:

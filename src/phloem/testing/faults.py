@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any, Final, final
 
 from phloem.contract import xmlify
+from phloem.errors import BackendError
+from phloem.llm.requests import LLMResponse, StopReason
 from phloem.messages import HandlerResponse
 
 from .sim.context import current_run
@@ -28,13 +30,16 @@ from .sim.injecting import (
 )
 
 __all__ = [
+    "ANSWERS",
     "HANDLER",
     "POINTS",
+    "PROVIDER",
     "SUBSCRIBER",
     "THREAD",
     "FaultKind",
     "FaultPlan",
     "FiredFault",
+    "InjectedBackendError",
     "InjectedBaseException",
     "InjectedFault",
     "InjectedOSError",
@@ -46,9 +51,11 @@ __all__ = [
 
 HANDLER: Final = "handler"
 SUBSCRIBER: Final = "bus subscriber"
+PROVIDER: Final = "provider"
 THREAD: Final = "thread"
 EVERYTHING: Final = "all"  # what a text says that means every point as it is here
 
+NOTHING: Final[Any] = None  # where something is due
 LONG: Final = 400_000  # characters: more than a model may write (256 KiB), less than one text may hold
 LONGER: Final = 1_100_000  # characters: more than a contract takes in one text
 
@@ -56,6 +63,11 @@ LONGER: Final = 1_100_000  # characters: more than a contract takes in one text
 @final
 class InjectedOSError(InjectedFault, OSError):
     """What a thread raises: a disk that refuses, a thread that the system does not give."""
+
+
+@final
+class InjectedBackendError(InjectedFault, BackendError):
+    """What a model's backend raises: a connection that broke. Worth another attempt."""
 
 
 def current() -> Injector | None:
@@ -148,6 +160,20 @@ GARBAGE: Final[tuple[Callable[[], Any], ...]] = (  # all can be pickled: other i
     partial(bytes, b"<Stray><Text>" + b"x" * LONG + b"</Text></Stray>"),
 )
 
+ANSWERS: Final[tuple[Callable[[], Any], ...]] = (  # what a backend gives that is no answer, or none to go by
+    partial(int, 42),
+    partial(str, "a text, and no answer"),
+    partial(LLMResponse, NOTHING),
+    partial(LLMResponse, "without what it took", usage=NOTHING),
+    partial(LLMResponse, ""),
+    partial(LLMResponse, "I would rather talk about the weather."),
+    partial(LLMResponse, "<Stray><Text>begun, and never"),
+    partial(LLMResponse, "<Stray><Text>cut at its length</Text></Stray>", finish_reason=StopReason.LENGTH),
+    partial(LLMResponse, "<Stray><Text>nobody takes it</Text></Stray>"),
+    partial(LLMResponse, "<Stray><Text>no such character: \0</Text></Stray>"),
+    partial(LLMResponse, "<Stray><Text>" + "x" * LONG + "</Text></Stray>"),
+)
+
 # A thread cannot be cancelled, so one that hangs holds up whoever leaves for ever: true to life, and
 # found at once, which is why ``thread`` has no hang unless a plan asks for it. Nor is it given
 # ``raise-after`` or ``base-exception``: what runs in threads is phloem's own code, and ends in neither.
@@ -157,4 +183,9 @@ POINTS: Final[Mapping[str, Point]] = {
         (FaultKind.RAISE, FaultKind.RAISE_AFTER, FaultKind.HANG, FaultKind.SLOW, FaultKind.BASE)
     ),
     THREAD: Point((FaultKind.RAISE, FaultKind.SLOW), raises=InjectedOSError),
+    PROVIDER: Point(  # without base-exception: what a handler makes of one is the handler's point to show
+        (FaultKind.RAISE, FaultKind.RAISE_AFTER, FaultKind.HANG, FaultKind.SLOW, FaultKind.GARBAGE),
+        garbage=ANSWERS,
+        raises=InjectedBackendError,
+    ),
 }

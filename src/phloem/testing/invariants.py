@@ -84,9 +84,10 @@ async def open_watched_organism(
         folder = importable(Path(config).resolve().parent)  # noqa: ASYNC240 - as short as reading the file
     with folder:
         if isinstance(config, OrganismConfig):
-            found = resolve(replace(config, listeners=(*config.listeners, *listeners)))
+            found = replace(config, listeners=(*config.listeners, *listeners))
+            found = resolve(found, backends=ports.get("backends"))
         else:
-            found = load_config(config, listeners=listeners)
+            found = load_config(config, listeners=listeners, keys=True, backends=ports.get("backends"))
         watch = Watch(found)
         try:
             async with open_organism(
@@ -132,6 +133,11 @@ def left_behind(organism: Organism) -> list[str]:
         "open todos": len(organism.todos),
         "slots of live conversations' memory": stats["total_slots"] if not stats["finished"] else 0,
         "messages in the run queue": len(core.queue),
+        "tokens reserved for calls of models": core.ledger.spending.reserved_tokens,
+        "picos reserved for calls of models": core.ledger.spending.reserved_cost,
+        "calls of models waiting for budget": organism.llm.lines.waiting,
+        "calls at the backends of models": sum(each.running + each.waiting for each in organism.llm.backends),
+        "tokens reserved at the backends of models": sum(each.reserved for each in organism.llm.backends),
         "limiter tokens on loan": pump.slots.borrowed(),
         "documents being parsed": pump.intake.parsing,
         "strangers waiting for a seat": pump.intake.waiting,

@@ -43,6 +43,7 @@ async def open_simulated_organism(
     listeners: Sequence[ListenerConfig] = (),
     observer: Observer | None = None,
     pipeline: Pipeline | None = None,
+    backends: Sequence[Any] | None = None,
 ) -> AsyncIterator[Organism]:
     """As ``open_watched_organism``, with the simulation's clock, ids, chance and faults: its seed decides.
 
@@ -65,7 +66,7 @@ async def open_simulated_organism(
     folder: AbstractContextManager[None] = nullcontext()
     if not isinstance(config, OrganismConfig):
         folder = importable(Path(config).resolve().parent)  # noqa: ASYNC240 - as short as reading the file
-        config = load_config(config, listeners=listeners)
+        config = load_config(config, listeners=listeners, keys=True, backends=backends)
         listeners = ()
     scripted, scripts = _scripted((*config.listeners, *listeners), handlers or {})
     config = replace(config, listeners=scripted)
@@ -79,6 +80,7 @@ async def open_simulated_organism(
                 observer=observer,
                 faults=run.faults,
                 pipeline=pipeline,
+                backends=backends,
             ) as organism:
                 yield organism
         except Exception as error:

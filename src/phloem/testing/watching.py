@@ -32,6 +32,7 @@ CUTS: Final = {  # what ends a message that way ends its whole conversation, unl
     "killed": ConversationState.CANCELLED,
     "deadline": ConversationState.TIMED_OUT,
     "budget": ConversationState.OUT_OF_BUDGET,
+    "repeats": ConversationState.OUT_OF_BUDGET,
 }
 PHASES: Final = ("open", "draining", "stopping", "closed")
 LATE: Final = 0.01  # virtual seconds; what the pump sleeps for parse threads' sake adds up to far less
@@ -379,6 +380,7 @@ class Watch:
 
     refused = buried = raised = step_raised = claim_ignored = mended = unread = broke = waiting = _heard
     overslept = held_up = _heard
+    call_started = call_ended = budget_warning = repeating = _heard
 
 
 def _holds(scope: trio.CancelScope | None, until: float) -> bool:

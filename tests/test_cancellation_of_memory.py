@@ -191,8 +191,10 @@ SCENARIO = Scenario(
 
 @pytest.fixture(params=["any order", "stock order"])
 def seeds(request: pytest.FixtureRequest) -> Iterator[range]:
-    with scheduling(shuffled=request.param == "any order") as seeds:
-        yield seeds
+    """A seed for each order: depth-first in one, breadth-first in the other; test_cancellation crosswise."""
+    shuffled = request.param == "any order"
+    with scheduling(shuffled=shuffled) as seeds:
+        yield seeds[1:] if shuffled else seeds[:1]
 
 
 def test_the_scenario_has_everything_in_it(seeds: range) -> None:
@@ -205,7 +207,7 @@ def test_the_scenario_has_everything_in_it(seeds: range) -> None:
         assert reasons == {None, "pruned", "killed", "deadline"}
 
 
-@pytest.mark.parametrize(("cut", "met"), [("organism", 60), ("shutdown", 60), ("error", 40), ("drain", 15)])
+@pytest.mark.parametrize(("cut", "met"), [("organism", 30), ("shutdown", 30), ("error", 20), ("drain", 15)])
 def test_all_can_be_cut_at_every_step(cut: str, met: int, seeds: range) -> None:
     """The whole organism cancelled, shut down without grace, left by an error, cancelled while it drains."""
     assert count_met(SCENARIO, cut, seeds) > met, "the sweep hardly ever met a message in flight"

@@ -43,6 +43,7 @@ class Recorder:
     def unseen(self, *_: Any, **__: Any) -> None: ...
 
     conversation_started = dispatched = ended = refused = buried = raised = unseen
+    call_started = call_ended = budget_warning = repeating = unseen
     unread = broke = step_raised = unseen
     retrying = claim_ignored = mended = waiting = overslept = held_up = phase = unseen
 

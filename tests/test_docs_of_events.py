@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import trio
 
-from phloem.config import ListenerConfig, OrganismConfig
+from phloem.config import Budgets, ListenerConfig, OrganismConfig
 from phloem.errors import ConversationFailed, MessageRejected
 from phloem.events import EventBus, EventType, open_event_bus
+from phloem.llm.script import Scripted
 from phloem.messages import HandlerMetadata, HandlerResponse
 from phloem.organism import open_organism
 from phloem.pump.telling import PumpEvent
+from support.agents import ASK as SEARCH
+from support.agents import DONE, TOOL, Question, agent, organism_of
 from support.listeners import Ask, Note, Reply
 
 PAGE = (Path(__file__).parents[1] / "docs" / "events.md").read_text("utf-8")
@@ -57,7 +60,7 @@ async def test_the_pump_emits_what_the_table_says_and_nothing_that_is_for_applic
         retry_base_delay=0.001,
     )
     async with open_organism(OrganismConfig("org", [listener], max_in_flight=1)) as organism:
-        await organism.ask(Ask("x"), to="worker")
+        await organism.ask(Ask("x"), to="worker", budgets=Budgets(messages=1))
         with pytest.raises(ConversationFailed):
             await organism.ask(Note("x"), to="worker")
         with pytest.raises(ConversationFailed):
@@ -71,7 +74,13 @@ async def test_the_pump_emits_what_the_table_says_and_nothing_that_is_for_applic
         await organism.attach("/no/such/stream", sender="feed").wait_done()
         bus = organism.events
     assert tries == [1, 2]
+    script = [Scripted(f"Let me see.\n{SEARCH}", chunks=9, reasoning="hm"), DONE]
+    driven = organism_of(agent("judge", "search", stream=True), TOOL, script=script)
+    async with open_organism(driven) as agents:
+        await agents.ask(Question("are trees tall?"), "judge")
     seen = seen_keys(bus)
+    for type, found in seen_keys(agents.events).items():
+        seen.setdefault(type, []).extend(found)
     for type, found in seen.items():
         assert not ROWS[type]["who"].startswith("applications"), f"{type} is for applications only"
         for data in found:

@@ -204,6 +204,12 @@ def test_only_the_embedding_says_asyncio() -> None:
     assert said == {"embedding/loops.py"}
 
 
+def test_what_an_extra_brings_is_loaded_by_who_needs_it_only() -> None:
+    loaded = fresh_python("-c", "import sys, phloem.organism, phloem.llm.router; print(*sys.modules)").split()
+    assert "phloem.llm.driving" in loaded
+    assert {"httpx2", "httpcore2", "truststore"}.isdisjoint(loaded)
+
+
 def test_importing_phloem_loads_neither_trio_nor_lxml() -> None:
     loaded = fresh_python("-c", "import sys, phloem; print(*sys.modules)").split()
     assert "phloem" in loaded
@@ -224,7 +230,7 @@ def test_dir_lists_public_names_before_they_are_loaded() -> None:
 
 
 def test_type_checkers_are_told_of_every_public_name() -> None:
-    tree = ast.parse((SOURCE / "__init__.py").read_text("utf-8"))
+    tree = ast.parse((SOURCE / "__init__.pyi").read_text("utf-8"))
     told = {
         alias.name
         for statement in top_level(tree.body)
@@ -241,7 +247,8 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_no_dependency_is_imported_that_is_not_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    declared = {requirement.split(">")[0] for requirement in project["dependencies"]}
+    extra = project["optional-dependencies"]["llm"]  # the one that something here imports, when it is needed
+    declared = {requirement.split(">")[0] for requirement in (*project["dependencies"], *extra)}
     imports = {"pyyaml": "yaml", "python-dotenv": "dotenv"}
     allowed = {imports.get(name, name) for name in declared} | {"phloem"} | sys.stdlib_module_names
     used = {

@@ -284,6 +284,7 @@ class Broken:
 
     conversation_started = conversation_ended = dispatched = refused = buried = raised = unseen
     retrying = claim_ignored = mended = unread = broke = step_raised = waiting = overslept = phase = unseen
+    call_started = call_ended = budget_warning = repeating = unseen
 
 
 @pytest.mark.parametrize("spares", [BOOT, "nobody"])

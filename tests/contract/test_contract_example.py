@@ -259,7 +259,7 @@ DOCS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(
     st.lists(st.tuples(NAMES, TYPES, st.none() | DOCS), max_size=4, unique_by=lambda each: pascalize(each[0]))
 )

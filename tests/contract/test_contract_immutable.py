@@ -147,7 +147,7 @@ def changeable(value: Any) -> bool:
     return isinstance(value, list | set | dict)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.data(), records(TYPES, name="Payload"))
 def test_no_instance_of_an_immutable_class_holds_what_can_change(data: st.DataObject, typed: Typed) -> None:
     if contract_of(typed.hint).immutable:

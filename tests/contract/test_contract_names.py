@@ -18,7 +18,7 @@ IDENTIFIERS = st.one_of(
 )
 
 
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=1_000, deadline=None)
 @given(IDENTIFIERS)
 def test_pascalize_is_pyhumps_pascalize(name: str) -> None:
     theirs: Any = humps

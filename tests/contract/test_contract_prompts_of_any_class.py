@@ -103,7 +103,7 @@ def check(shown: Tree, wanted: list[tuple[str, Plan | None, Any]]) -> None:
         check(inside, below)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(documented())
 def test_a_card_names_every_field_and_constraint_where_it_stands(contract: Contract) -> None:
     text = card(contract)

@@ -54,7 +54,7 @@ def text_of(element: Element) -> str:
     return etree.tostring(element, method="c14n", exclusive=True).decode()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(payloads())
 def test_whatever_encodes_passes_parser_xsd_and_decoder_and_comes_back_equal(payload: Any) -> None:
     contract = contract_of(type(payload))
@@ -65,14 +65,14 @@ def test_whatever_encodes_passes_parser_xsd_and_decoder_and_comes_back_equal(pay
     assert same(contract.read(PARSER.parse_own(text)), payload)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(payloads())
 def test_the_text_already_is_the_exclusive_canonical_form(payload: Any) -> None:
     text = contract_of(type(payload)).encode(payload)
     assert text_of(PARSER.parse(text)) == text == canonical(PARSER.parse_own(text))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(payloads())
 def test_generated_code_does_what_the_slow_codec_does(payload: Any) -> None:
     contract = contract_of(type(payload))
@@ -196,7 +196,7 @@ def known_differences(root: Element) -> Iterator[str]:
             yield "values that may be equal though written differently"
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=300)
 @given(mutated())
 def test_xsd_and_decoder_agree_on_near_misses(case: tuple[Contract, Element]) -> None:
     contract, root = case
